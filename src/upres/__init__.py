@@ -1,0 +1,1 @@
+"""Faithful super-resolution with the eight classic networks."""

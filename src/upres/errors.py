@@ -1,0 +1,71 @@
+"""Everything upres raises on purpose.
+
+UpresError
+├── UsageError (ValueError)          the call itself is wrong: a name, a scale, an option
+│   ├── UnknownModelError            no such model; names the nearest
+│   └── ScaleError                   the model exists, but not at this scale
+├── PictureError                     a picture cannot be read
+├── OutputError                      a result cannot be written
+├── WeightsError                     a weights file is damaged or not one of ours
+├── DataError                        a training set cannot be used
+└── MissingExtraError (ImportError)  an optional package is absent; names the command that installs it
+
+Each message says what was given, what is allowed, and what to do next.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UpresError(Exception):
+    """Base of every error that upres raises on purpose."""
+
+
+class UsageError(UpresError, ValueError):
+    """An argument is outside what is allowed."""
+
+
+class UnknownModelError(UsageError):
+    """A model name that is neither in the catalog nor a file."""
+
+    def __init__(self, name: str, known: Iterable[str]) -> None:
+        known = sorted(known)
+        nearest = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+        hint = f"did you mean {' or '.join(nearest)}?" if nearest else f"known: {', '.join(known)}."
+        super().__init__(f"unknown model {name!r}; {hint} `upres models` lists them all.")
+
+
+class ScaleError(UsageError):
+    """A scale that a model does not have."""
+
+    def __init__(self, model: str, scale: object, allowed: Iterable[int]) -> None:
+        choices = ", ".join(str(s) for s in sorted(allowed))
+        super().__init__(f"{model} has no scale {scale}; it has {choices}. Choose one of these.")
+
+
+class PictureError(UpresError):
+    """A picture that is missing, empty, damaged, or not a picture."""
+
+
+class OutputError(UpresError):
+    """A result that cannot be written; nothing is left half-written."""
+
+
+class WeightsError(UpresError):
+    """A weights file that is damaged or lacks upres' metadata."""
+
+
+class DataError(UpresError):
+    """A training set or pack that cannot be used."""
+
+
+class MissingExtraError(UpresError, ImportError):
+    """An optional package is needed for this call and is not installed."""
+
+    def __init__(self, package: str, extra: str) -> None:
+        super().__init__(
+            f"this needs {package}, which is not installed; run: pip install 'upres[{extra}]'",
+            name=package,
+        )

@@ -1,0 +1,156 @@
+"""MATLAB's `imresize` with the bicubic kernel: the resize behind every published super-resolution table.
+
+Cubic convolution with a = −0.5 (Keys 1981), half-pixel centres; when a side shrinks, the kernel is widened by the
+inverse scale (antialiasing) and its weights are normalised. Each side is one product with a banded matrix, cut
+into dense blocks so that BLAS does the work and memory stays linear in the picture.
+
+Verified pixel for pixel against files that MATLAB wrote (`tests/images/test_resize.py`).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from functools import lru_cache
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from upres.errors import UsageError
+
+Edges = Literal["mirror", "clamp"]
+FloatArray = NDArray[np.floating[Any]]
+
+_BLOCK = 32  # outputs a dense block computes; wide enough for BLAS, narrow enough to waste little
+
+
+def cubic(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Keys' cubic convolution kernel with a = −0.5, zero outside |x| ≤ 2."""
+    x = np.abs(x)
+    near = 1.5 * x**3 - 2.5 * x**2 + 1
+    far = -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2
+    return near * (x <= 1) + far * ((x > 1) & (x <= 2))
+
+
+def contributions(
+    length: int, out_length: int, scale: float, *, edges: Edges = "mirror"
+) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
+    """Which inputs make each output along one side, and with what weight.
+
+    Args:
+        length: pixels in.
+        out_length: pixels out.
+        scale: out over in as the caller states it; `imresize` places its samples by this, not by the lengths.
+        edges: `mirror` repeats the picture mirrored (the edge pixel twice), as current MATLAB does;
+            `clamp` repeats the edge pixel, as releases before R2014 or so did.
+
+    Returns:
+        Indices in [0, length) and weights that sum to 1, both `(out_length, taps)`.
+    """
+    shrink = min(scale, 1.0)
+    width = 4 / shrink
+    centre = np.arange(1, out_length + 1) / scale + 0.5 * (1 - 1 / scale)
+    left = np.floor(centre - width / 2)
+    taps = left[:, None] + np.arange(math.ceil(width) + 2)
+    weights = shrink * cubic(shrink * (centre[:, None] - taps))
+    weights /= weights.sum(axis=1, keepdims=True)
+    index = taps.astype(np.intp) - 1
+    if edges == "clamp":
+        index = np.clip(index, 0, length - 1)
+    else:
+        index %= 2 * length
+        index = np.where(index < length, index, 2 * length - 1 - index)
+    return index, weights
+
+
+@lru_cache(maxsize=16)
+def _blocks(
+    length: int, out_length: int, scale: float, edges: Edges, dtype: np.dtype[Any]
+) -> tuple[tuple[slice, slice, FloatArray], ...]:
+    """The banded matrix of one side as (outputs, inputs, dense weights `(outputs, inputs)`) blocks."""
+    index, weights = contributions(length, out_length, scale, edges=edges)
+
+    def cut() -> Iterator[tuple[slice, slice, FloatArray]]:
+        for start in range(0, out_length, _BLOCK):
+            rows = slice(start, min(start + _BLOCK, out_length))
+            used = index[rows]
+            first, stop = int(used.min()), int(used.max()) + 1
+            dense = np.zeros((rows.stop - rows.start, stop - first))
+            np.add.at(dense, (np.arange(len(used))[:, None], used - first), weights[rows])
+            yield rows, slice(first, stop), dense.astype(dtype)
+
+    return tuple(cut())
+
+
+def _round_to(dtype: np.dtype[Any], values: FloatArray) -> NDArray[Any]:
+    """Round half away from zero, as MATLAB does, and saturate."""
+    return np.clip(np.floor(values + 0.5), 0, np.iinfo(dtype).max).astype(dtype)
+
+
+def _resize_side(plane: NDArray[Any], axis: int, out_length: int, scale: float, edges: Edges) -> NDArray[Any]:
+    compute = plane.dtype if plane.dtype.kind == "f" else np.dtype(np.float64)
+    shape = (out_length, plane.shape[1]) if axis == 0 else (plane.shape[0], out_length)
+    out = np.empty(shape, plane.dtype)
+    for outputs, inputs, weights in _blocks(plane.shape[axis], out_length, scale, edges, compute):
+        if axis == 0:
+            block = weights @ plane[inputs].astype(compute, copy=False)
+        else:
+            block = plane[:, inputs].astype(compute, copy=False) @ weights.T
+        where = (outputs, slice(None)) if axis == 0 else (slice(None), outputs)
+        out[where] = block if plane.dtype.kind == "f" else _round_to(plane.dtype, block)
+    return out
+
+
+def imresize(
+    picture: NDArray[Any],
+    scale: float | None = None,
+    *,
+    size: tuple[int, int] | None = None,
+    edges: Edges = "mirror",
+) -> NDArray[Any]:
+    """Resize like MATLAB's `imresize(picture, scale)` or `imresize(picture, size)`, bicubic with antialiasing.
+
+    Args:
+        picture: `(h, w)` or `(h, w, channels)`; float32 or float64 of any range, or uint8 or uint16. Integers are
+            rounded and saturated after each of the two passes, as MATLAB does.
+        scale: factor for both sides; the result has `ceil(scale · side)` pixels a side.
+        size: `(height, width)` of the result, instead of `scale`.
+        edges: what lies beyond the border; see `contributions`.
+
+    Returns:
+        The resized picture, in the dtype that came in.
+
+    Raises:
+        UsageError: neither or both of `scale` and `size`, an empty picture, or a dtype not named above.
+    """
+    if (scale is None) == (size is None):
+        raise UsageError("imresize takes either a scale or a size; give exactly one of them.")
+    if picture.ndim not in (2, 3) or 0 in picture.shape:
+        raise UsageError(f"imresize got shape {picture.shape}; it takes (h, w) or (h, w, channels) with no empty side.")
+    if picture.dtype not in (np.float32, np.float64, np.uint8, np.uint16):
+        raise UsageError(f"imresize got dtype {picture.dtype}; it takes float32, float64, uint8 or uint16.")
+    height, width = picture.shape[:2]
+    if scale is not None:
+        if not (scale > 0 and math.isfinite(scale)):
+            raise UsageError(f"imresize got scale {scale}; it must be a finite number above 0.")
+        factors = (float(scale), float(scale))
+        size = (math.ceil(scale * height), math.ceil(scale * width))
+    else:
+        assert size is not None
+        if min(size) < 1:
+            raise UsageError(f"imresize got size {size}; both sides must be at least 1.")
+        factors = (size[0] / height, size[1] / width)
+    if picture.ndim == 3:
+        planes = [_resize_plane(picture[..., c], size, factors, edges) for c in range(picture.shape[2])]
+        return np.stack(planes, axis=-1)
+    return _resize_plane(picture, size, factors, edges)
+
+
+def _resize_plane(
+    plane: NDArray[Any], size: tuple[int, int], factors: tuple[float, float], edges: Edges
+) -> NDArray[Any]:
+    smaller_factor_first = sorted((0, 1), key=lambda axis: factors[axis])
+    for axis in smaller_factor_first:
+        plane = _resize_side(plane, axis, size[axis], factors[axis], edges)
+    return plane

@@ -1,0 +1,62 @@
+"""ESPCN: Real-Time Single Image and Video Super-Resolution Using an Efficient Sub-Pixel Convolutional Neural Network.
+
+Shi et al., CVPR 2016, arXiv 1609.05158. Three convolutions at low resolution; the last makes s² channels, which are
+laid out as the s×s pixels that each low-resolution pixel becomes (sub-pixel convolution, or pixel shuffle).
+
+    f(y) = shuffle(W₃ * tanh(W₂ * tanh(W₁ * y)))
+
+Deviations: zero padding keeps the size (the paper crops its targets). Luma is shifted by ½ on the way in and back on
+the way out: what the biases could learn, but zero padding then means mid-gray and bfloat16 keeps one more bit.
+
+Notes' form: the same network. Channels are arguments for smaller ones.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from upres.networks.layers import bilinear_phases
+
+
+class ESPCN(nn.Module):
+    """5×5-64, tanh, 3×3-32, tanh, 3×3-s², pixel shuffle.
+
+    Args:
+        scale: how many times larger the output is, at least 1.
+        channels: features of the two hidden layers.
+    """
+
+    def __init__(self, *, scale: int, channels: tuple[int, int] = (64, 32)) -> None:
+        super().__init__()
+        wide, narrow = channels
+        self.scale = scale
+        self.conv1 = nn.Conv2d(1, wide, 5, padding=2)
+        self.conv2 = nn.Conv2d(wide, narrow, 3, padding=1)
+        self.conv3 = nn.Conv2d(narrow, scale**2, 3, padding=1)
+        self.halo = 2 + 1 + 1
+
+    def forward(self, y: Tensor) -> Tensor:
+        """`(B, 1, h, w)` luma in [0, 1] → `(B, 1, s·h, s·w)`, unclipped."""
+        x = self.conv1(y - 0.5).tanh()
+        x = self.conv2(x).tanh()
+        return F.pixel_shuffle(self.conv3(x).float(), self.scale) + 0.5
+
+    def outputs(self, y: Tensor) -> list[Tensor]:
+        """Every supervised prediction: here the output alone."""
+        return [self(y)]
+
+    @torch.no_grad()
+    def start_as_interpolation(self) -> None:
+        """Let channel 0 carry the picture through to bilinear weights, so that training starts from an enlargement."""
+        gain = 0.5  # small enough for tanh to be nearly linear
+        for conv in (self.conv1, self.conv2, self.conv3):
+            assert conv.bias is not None
+            conv.bias.zero_()
+        self.conv1.weight[0] = 0
+        self.conv1.weight[0, 0, 2, 2] = gain
+        self.conv2.weight[0] = 0
+        self.conv2.weight[0, 0, 1, 1] = 1
+        self.conv3.weight *= 0.1
+        self.conv3.weight[:, 0] = bilinear_phases(self.scale) / gain

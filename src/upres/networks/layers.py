@@ -1,0 +1,86 @@
+"""What two or more of the networks share: fixed bicubic enlargement, transposed convolutions that fit, bilinear starts."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+def _cubic_taps(scale: int) -> Tensor:
+    """`(scale, 5)` weights of MATLAB's bicubic: row p makes output s·i + p from inputs i − 2 … i + 2."""
+    phase = (torch.arange(scale, dtype=torch.float64) + 0.5) / scale - 0.5
+    x = (phase[:, None] - torch.arange(-2, 3)).abs()
+    near = 1.5 * x**3 - 2.5 * x**2 + 1
+    far = -0.5 * x**3 + 2.5 * x**2 - 4 * x + 2
+    return near * (x <= 1) + far * ((x > 1) & (x < 2))
+
+
+def _mirror_two(y: Tensor) -> Tensor:
+    """Pad two pixels a side as MATLAB mirrors, the edge pixel repeated; any picture from 1×1 up."""
+    y = F.pad(y, (1, 1, 1, 1), mode="replicate")
+    y = torch.cat([y[..., 2:3, :], y, y[..., -3:-2, :]], dim=-2)
+    return torch.cat([y[..., :, 2:3], y, y[..., :, -3:-2]], dim=-1)
+
+
+class BicubicEnlarge(nn.Module):
+    """`imresize(y, scale)` for a whole scale as a layer without parameters: `(B, 1, h, w)` → `(B, 1, s·h, s·w)`.
+
+    Equal to `upres.images.resize.imresize` (tested). Always computed in float32: the picture passes through here.
+    """
+
+    kernel: Tensor
+
+    def __init__(self, scale: int) -> None:
+        super().__init__()
+        self.scale = scale
+        taps = _cubic_taps(scale)
+        kernel = torch.einsum("pi,qj->pqij", taps, taps).reshape(scale * scale, 1, 5, 5)
+        self.register_buffer("kernel", kernel.float(), persistent=False)
+
+    def forward(self, y: Tensor) -> Tensor:
+        with torch.autocast(y.device.type, enabled=False):
+            phases = F.conv2d(_mirror_two(y.float()), self.kernel)  # (B, s², h, w)
+            return F.pixel_shuffle(phases, self.scale)
+
+
+def exact_transposed_conv(
+    in_channels: int, out_channels: int, kernel_size: int, *, stride: int, bias: bool = True
+) -> nn.ConvTranspose2d:
+    """A transposed convolution whose output is exactly `stride` times its input.
+
+    The output is (i − 1)·s − 2·padding + k + output_padding, so the two paddings have to make up for k − s.
+
+    Raises:
+        ValueError: the kernel is smaller than the stride, which would leave output pixels that nothing reaches.
+    """
+    if kernel_size < stride:
+        raise ValueError(f"kernel_size {kernel_size} is below stride {stride}; give at least {stride}.")
+    padding = -(-(kernel_size - stride) // 2)
+    return nn.ConvTranspose2d(
+        in_channels,
+        out_channels,
+        kernel_size,
+        stride=stride,
+        padding=padding,
+        output_padding=2 * padding - (kernel_size - stride),
+        bias=bias,
+    )
+
+
+def bilinear_phases(scale: int) -> Tensor:
+    """Bilinear enlargement as a sub-pixel convolution: `(s², 3, 3)`, one kernel for each output phase."""
+    phase = (torch.arange(scale) + 0.5) / scale - 0.5
+    taps = (1 - (phase[:, None] - torch.arange(-1, 2)).abs()).clamp(min=0)
+    return torch.einsum("pi,qj->pqij", taps, taps).reshape(scale * scale, 3, 3)
+
+
+def bilinear_transposed(kernel_size: int, *, stride: int) -> Tensor:
+    """Bilinear enlargement as the kernel of `exact_transposed_conv`: `(kernel_size, kernel_size)`.
+
+    Bilinear as far as the kernel reaches; it needs a kernel of 2·stride (even strides) or 2·stride − 1 (odd ones).
+    """
+    padding = -(-(kernel_size - stride) // 2)
+    offset = torch.arange(kernel_size) - padding + 0.5 - stride / 2
+    taps = (1 - offset.abs() / stride).clamp(min=0)
+    return torch.outer(taps, taps)

@@ -1,0 +1,305 @@
+"""The training loop, top to bottom, over Lightning Fabric.
+
+It does not know which network it trains, what made the low-resolution patches, or who watches. Step i's batch depends
+on (seed, i) alone, so a run that was interrupted and resumed equals one that was not.
+"""
+
+from __future__ import annotations
+
+import csv
+import logging
+import os
+import subprocess
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.fabric import Fabric
+from numpy.typing import NDArray
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from upres.data.pack import Pack
+from upres.data.patches import PatchSource
+from upres.errors import DataError, UsageError
+from upres.evaluation import protocol
+from upres.networks import NETWORKS
+from upres.training.losses import LOSSES
+from upres.training.recipe import Recipe
+from upres.weights import store
+
+log = logging.getLogger(__name__)
+
+CHECKPOINT = "checkpoint.pt"
+_REPORT_EVERY = 50
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a watcher is told: the step just done, mean loss since the last report, and the pace.
+
+    Attributes:
+        step: steps done so far, out of `steps`.
+        loss: mean since the last report.
+        learning_rate: of the step just done.
+        patches_per_second: pace since the last report, validation not counted.
+        psnr: mean in dB on the held-out pictures, on the steps that validate.
+    """
+
+    step: int
+    steps: int
+    loss: float
+    learning_rate: float
+    patches_per_second: float
+    psnr: float | None
+
+
+class _AllOutputs(nn.Module):
+    """Makes `outputs` the forward, so that compiling and distributing see every supervised prediction."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, y: Tensor) -> list[Tensor]:
+        return self.network.outputs(y)
+
+
+class TorchLuma:
+    """A network in PyTorch as a callable from luma `(h, w)` to luma `(s·h, s·w)`, in float32."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self.network = network
+
+    @torch.inference_mode()
+    def luma(self, y: NDArray[Any], /) -> NDArray[Any]:
+        """See `upres.evaluation.protocol.Enlarger.luma`."""
+        device = next(self.network.parameters()).device
+        batch = torch.from_numpy(y.astype(np.float32))[None, None].to(device)
+        return self.network(batch)[0, 0].float().cpu().numpy()
+
+    def __call__(self, picture: NDArray[Any], /) -> NDArray[Any]:
+        raise NotImplementedError
+
+
+def validate(network: nn.Module, pack: Pack, scale: int) -> float:
+    """Mean PSNR in dB over a pack's pictures under the `paper` protocol."""
+    enlarger = TorchLuma(network)
+    scores = [protocol.score(enlarger, plane, scale, with_ssim=False).psnr for plane in pack.planes]
+    return float(np.mean(scores))
+
+
+def train(
+    recipe: Recipe,
+    data: Pack,
+    out: Path,
+    *,
+    init: Path | None = None,
+    resume: bool = False,
+    accelerator: str = "auto",
+    devices: int = 1,
+    compile: bool = True,
+    watch: Callable[[Report], None] = lambda report: None,
+) -> Path:
+    """Train a network and write its weights.
+
+    Args:
+        recipe: what to compute.
+        data: pictures; `recipe.held_out` of them validate.
+        out: folder for the checkpoint, `metrics.csv`, TensorBoard events and the weights; made if missing.
+        init: weights to start from; tensors of the same name and shape are taken, the others start anew.
+        resume: go on from the checkpoint in `out`.
+        accelerator: Fabric's: `auto`, `cpu`, `cuda` or `mps`.
+        devices: how many of them.
+        compile: use `torch.compile`.
+        watch: called every 50 steps and after each validation.
+
+    Returns:
+        The path of the weights, `<network>-x<scale>.safetensors` in `out`.
+
+    Raises:
+        UsageError: `resume` without a checkpoint, a checkpoint without `resume`, or a batch that the devices do not divide.
+        DataError: too few or too small pictures.
+    """
+    checkpoint = out / CHECKPOINT
+    if resume and not checkpoint.is_file():
+        raise UsageError(f"{out}: no checkpoint to resume from; leave out --resume to start.")
+    if not resume and checkpoint.is_file():
+        raise UsageError(f"{out}: holds an unfinished run; --resume goes on with it, --out starts elsewhere.")
+    if recipe.batch % devices:
+        raise UsageError(f"batch {recipe.batch} does not divide by {devices} devices; change one of them.")
+    out.mkdir(parents=True, exist_ok=True)
+
+    fabric = Fabric(accelerator=accelerator, devices=devices, precision=recipe.precision)
+    fabric.launch()
+    training, held_out = data.split(recipe.held_out)
+    patches = PatchSource(
+        training.planes,
+        scale=recipe.scale,
+        patch=recipe.patch,
+        degradation=recipe.degradation,
+        rescale=recipe.rescale,
+        device=fabric.device,
+    )
+
+    torch.manual_seed(recipe.seed)
+    network = NETWORKS[recipe.network](scale=recipe.scale, **recipe.arguments)
+    if recipe.start == "interpolation":
+        network.start_as_interpolation()
+    started_from = _take(network, init) if init else None
+    network = network.to(fabric.device, memory_format=torch.channels_last)
+    ema = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema))
+    optimizer = torch.optim.Adam(_parameter_groups(network, recipe), lr=recipe.learning_rate)
+    all_outputs = _AllOutputs(network)
+    model, optimizer = fabric.setup(torch.compile(all_outputs) if compile else all_outputs, optimizer)
+    state: dict[str, Any] = {"network": network, "ema": ema, "optimizer": optimizer, "step": 0}
+    if resume:
+        fabric.load(checkpoint, state)
+    compute_loss = LOSSES[recipe.loss]
+
+    with _Metrics(out, enabled=fabric.is_global_zero, after=state["step"]) as metrics:
+        losses: list[Tensor] = []
+        since = time.perf_counter()
+        for step in range(state["step"], recipe.steps):
+            rate = recipe.learning_rate_at(step)
+            for group in optimizer.param_groups:
+                group["lr"] = rate * group["rate_factor"]
+            low, high = patches.batch(recipe.batch, seed=recipe.seed, step=step)
+            low, high = (_share(fabric, batch) for batch in (low, high))
+
+            predictions = model(low)
+            loss = torch.stack([compute_loss(prediction, high) for prediction in predictions]).mean()
+            optimizer.zero_grad()
+            fabric.backward(loss)
+            if recipe.clip < float("inf"):
+                fabric.clip_gradients(model, optimizer, max_norm=recipe.clip)
+            optimizer.step()
+            ema.update_parameters(network)
+
+            losses.append(loss.detach())
+            done = state["step"] = step + 1
+            validating = done % recipe.validate_every == 0 or done == recipe.steps
+            if validating or done % _REPORT_EVERY == 0:
+                mean_loss = fabric.all_reduce(torch.stack(losses).mean())
+                assert isinstance(mean_loss, Tensor)
+                pace = recipe.batch * len(losses) / (time.perf_counter() - since)
+                psnr = validate(ema.module, held_out, recipe.scale) if validating and held_out.planes else None
+                report = Report(done, recipe.steps, float(mean_loss), rate, pace, psnr)
+                metrics.write(report)
+                watch(report)
+                if validating:
+                    _save_checkpoint(fabric, checkpoint, state)
+                losses.clear()
+                since = time.perf_counter()
+
+    weights = out / f"{recipe.network}-x{recipe.scale}.safetensors"
+    if fabric.is_global_zero:
+        trained = ema.module
+        metadata = store.Metadata(
+            network=recipe.network,
+            arguments={"scale": recipe.scale, **recipe.arguments},
+            scale=recipe.scale,
+            halo=int(network.halo),
+            parameters=sum(p.numel() for p in network.parameters()),
+            recipe=asdict(recipe),
+            steps=recipe.steps,
+            seed=recipe.seed,
+            data=data.digest,
+            commit=_commit(),
+            init=started_from,
+        )
+        store.save(trained, metadata, weights)
+        checkpoint.unlink()
+    fabric.barrier()
+    return weights
+
+
+def _take(network: nn.Module, init: Path) -> str:
+    """Copy every tensor of `init` whose name and shape fit; return a line that says what was taken."""
+    source, metadata = store.load(init)
+    own = network.state_dict()
+    fitting = {k: v for k, v in source.state_dict().items() if k in own and v.shape == own[k].shape}
+    if not fitting:
+        raise UsageError(f"{init}: is a {metadata.network}, of which nothing fits; give weights of the same network.")
+    network.load_state_dict(fitting, strict=False)
+    log.info("started from %s: %d of %d tensors", init, len(fitting), len(own))
+    return f"{metadata.network}-x{metadata.scale} ({metadata.steps} steps): {len(fitting)} of {len(own)} tensors"
+
+
+def _parameter_groups(network: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
+    last = [p for name, p in network.named_parameters() if recipe.last_layer and name.startswith(recipe.last_layer)]
+    others = [p for p in network.parameters() if not any(p is q for q in last)]
+    groups = [{"params": others, "rate_factor": 1.0}, {"params": last, "rate_factor": recipe.last_layer_rate}]
+    return [group for group in groups if group["params"]]
+
+
+def _share(fabric: Fabric, batch: Tensor) -> Tensor:
+    """This process's part of a batch that every process cut alike."""
+    return batch.chunk(fabric.world_size)[fabric.global_rank]
+
+
+def _save_checkpoint(fabric: Fabric, path: Path, state: dict[str, Any]) -> None:
+    temporary = path.with_suffix(".writing")
+    fabric.save(temporary, state)
+    if fabric.is_global_zero:
+        os.replace(temporary, path)
+
+
+def _commit() -> str:
+    """The commit of the running source, `+` for uncommitted changes, `unknown` outside a checkout."""
+    here = Path(__file__).parent
+    git = ["git", "-C", str(here)]
+    try:
+        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
+        changes = subprocess.run(
+            [*git, "status", "--porcelain", "--", str(here)], capture_output=True, text=True, check=True
+        ).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+    return commit + "+" * bool(changes)
+
+
+class _Metrics:
+    """Reports as rows of `metrics.csv` and as TensorBoard scalars."""
+
+    def __init__(self, out: Path, *, enabled: bool, after: int) -> None:
+        self._out, self._enabled, self._after = out, enabled, after
+
+    def __enter__(self) -> _Metrics:
+        if self._enabled:
+            from torch.utils.tensorboard import SummaryWriter
+
+            path = self._out / "metrics.csv"
+            kept = _rows_up_to(path, self._after) if self._after else []
+            self._file = path.open("w", newline="")
+            self._csv = csv.DictWriter(self._file, list(Report.__annotations__))
+            self._csv.writeheader()
+            self._csv.writerows(kept)
+            self._board = SummaryWriter(self._out, purge_step=self._after or None)
+        return self
+
+    def write(self, report: Report) -> None:
+        if not self._enabled:
+            return
+        values = asdict(report)
+        self._csv.writerow(values)
+        self._file.flush()
+        for name in ("loss", "learning_rate", "patches_per_second", "psnr"):
+            if values[name] is not None:
+                self._board.add_scalar(name, values[name], report.step)
+
+    def __exit__(self, *exc_info: object) -> None:
+        if self._enabled:
+            self._file.close()
+            self._board.close()
+
+
+def _rows_up_to(path: Path, step: int) -> list[dict[str, str]]:
+    if not path.is_file():
+        return []
+    with path.open(newline="") as file:
+        return [row for row in csv.DictReader(file) if int(row["step"]) <= step]

@@ -1,0 +1,113 @@
+"""Weights in safetensors files that say what they are: network, arguments, recipe, data, commit, results.
+
+Nothing is guessed from tensor shapes. The same metadata goes into the ONNX file that `upres.export` makes.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Self
+
+from torch import nn
+
+from upres.errors import MissingExtraError, WeightsError
+from upres.networks import NETWORKS
+
+FORMAT = "upres-weights-1"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Metadata:
+    """What a weights file says about itself.
+
+    Attributes:
+        network: name in `upres.networks.NETWORKS`.
+        arguments: the constructor's arguments, `scale` among them.
+        scale: factor that the network enlarges by.
+        halo: radius of the receptive field in low-resolution pixels.
+        parameters: count of trained numbers.
+        recipe: the recipe's fields.
+        steps: optimizer steps taken, those of the weights it started from not counted.
+        init: digest of the weights it started from, if any.
+        data: digest of the training pack.
+        seed: seed of the run.
+        commit: commit of upres that trained it; `+` marks uncommitted changes.
+        results: mean PSNR in dB and SSIM under the `paper` protocol by test set, `{"set5": [psnr, ssim]}`.
+    """
+
+    network: str
+    arguments: dict[str, Any]
+    scale: int
+    halo: int
+    parameters: int
+    recipe: dict[str, Any]
+    steps: int
+    seed: int
+    data: str
+    commit: str
+    init: str | None = None
+    results: dict[str, list[float]] = field(default_factory=dict[str, list[float]])
+
+    def to_strings(self) -> dict[str, str]:
+        """As safetensors and ONNX keep metadata: JSON values under plain keys."""
+        return {"format": FORMAT} | {key: json.dumps(value) for key, value in asdict(self).items()}
+
+    @classmethod
+    def from_strings(cls, strings: dict[str, str], *, source: object) -> Self:
+        """The inverse of `to_strings`.
+
+        Raises:
+            WeightsError: the strings are not upres' metadata; `source` is named.
+        """
+        if strings.get("format") != FORMAT:
+            raise WeightsError(f"{source}: no upres metadata in it; give a file that `upres train` wrote.")
+        try:
+            return cls(**{f.name: json.loads(strings[f.name]) for f in fields(cls)})
+        except (KeyError, ValueError) as error:
+            raise WeightsError(f"{source}: its metadata is damaged ({error}); get the file again.") from error
+
+
+def save(network: nn.Module, metadata: Metadata, path: str | os.PathLike[str]) -> None:
+    """Write weights and metadata, whole or not at all."""
+    try:
+        from safetensors.torch import save_file
+    except ImportError as error:
+        raise MissingExtraError("safetensors", "train") from error
+    path = Path(path)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+        save_file(tensors, temporary, metadata=metadata.to_strings())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def load(path: str | os.PathLike[str]) -> tuple[nn.Module, Metadata]:
+    """Build the network that a weights file describes, in evaluation mode.
+
+    Raises:
+        WeightsError: no such file, not a safetensors file, or not one of ours.
+    """
+    try:
+        from safetensors import SafetensorError, safe_open
+    except ImportError as error:
+        raise MissingExtraError("safetensors", "train") from error
+    path = Path(path)
+    if not path.is_file():
+        raise WeightsError(f"{path}: no such weights file; check the path.")
+    try:
+        with safe_open(path, framework="pt") as file:
+            strings = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
+    except SafetensorError as error:
+        raise WeightsError(f"{path}: not a whole safetensors file ({error}); get it again.") from error
+    metadata = Metadata.from_strings(strings, source=path)
+    if metadata.network not in NETWORKS:
+        raise WeightsError(f"{path}: is for {metadata.network!r}; this upres knows {', '.join(NETWORKS)}.")
+    network = NETWORKS[metadata.network](**metadata.arguments)
+    network.load_state_dict(tensors)
+    return network.eval(), metadata
