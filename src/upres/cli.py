@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+import upres
 from upres.errors import UpresError, UsageError
 
 if TYPE_CHECKING:
+    from upres.evaluation.protocol import Score
     from upres.training.loop import Report
     from upres.training.recipe import Recipe
+
+Engine = Literal["openvino", "onnxruntime", "torch"]
+Precision = Literal["auto", "f32", "bf16"]
+Protocol = Literal["paper", "selfexsr", "lapsrn", "rgb"]
 
 app = typer.Typer(
     name="upres",
@@ -34,6 +41,105 @@ def main() -> None:
 
 
 @app.command()
+def upscale(
+    pictures: Annotated[list[Path], typer.Argument(help="One picture, or several.", show_default=False)],
+    out: Annotated[
+        Path | None,
+        typer.Option("-o", "--out", help="A file, or a folder for several.", show_default="beside: NAME-x2.EXT"),
+    ] = None,
+    scale: Annotated[int, typer.Option("-s", "--scale", help="How many times larger.")] = 2,
+    model: Annotated[str, typer.Option("-m", "--model", help="See `upres models`; or a file.")] = upres.DEFAULT_MODEL,
+    engine: Annotated[Engine, typer.Option(help="What runs the network.")] = "openvino",
+    precision: Annotated[Precision, typer.Option(help="auto: bf16 where that costs at most 0.01 dB.")] = "auto",
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
+) -> None:
+    """Enlarge pictures faithfully."""
+    from upres.images import io
+
+    to_folder = out is not None and (out.is_dir() or len(pictures) > 1)
+    if to_folder and out is not None and not out.is_dir():
+        raise UsageError(f"{out}: is not a folder; with {len(pictures)} pictures -o must name a folder that exists.")
+    upscaler = upres.load(model, scale, engine=engine, precision=precision)
+    failures = 0
+    for picture in pictures:
+        try:
+            target = out if out is not None and not to_folder else _beside(picture, scale, out)
+            target = io.check_output(target, overwrite=overwrite)
+            started = time.perf_counter()
+            read = io.read(picture)
+            large = upscaler(read.pixels)
+            io.write(read.with_pixels(large), target, overwrite=overwrite)
+            print(f"{target}: {large.shape[1]}×{large.shape[0]}, {time.perf_counter() - started:.2f} s")
+        except UpresError as error:
+            if len(pictures) == 1:
+                raise
+            print(f"upres: {error}", file=sys.stderr)
+            failures += 1
+    if failures:
+        print(f"upres: {failures} of {len(pictures)} pictures failed.", file=sys.stderr)
+        raise typer.Exit(1)
+
+
+def _beside(picture: Path, scale: int, folder: Path | None) -> Path:
+    from upres.images import io
+
+    suffix = picture.suffix if picture.suffix.lower() in io.SAVERS else ".png"
+    return (folder or picture.parent) / f"{picture.stem}-x{scale}{suffix}"
+
+
+@app.command()
+def models(
+    json: Annotated[bool, typer.Option("--json", help="As JSON, with everything that is known.")] = False,
+) -> None:
+    """List the networks that come with weights."""
+    from dataclasses import asdict
+
+    records = upres.models()
+    if json:
+        import json as json_
+
+        print(json_.dumps([asdict(record) for record in records], indent=2))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    sets = sorted({name for record in records for name in record.results}, key=("set5", "set14", "bsd100").index)
+    table = Table(title="PSNR in dB / SSIM, `paper` protocol", title_justify="left")
+    for heading in ("model", "scale", "parameters", *sets, "bf16 costs"):
+        table.add_column(heading, justify="left" if heading == "model" else "right")
+    for record in records:
+        scores = ("{:.2f} / {:.4f}".format(*record.results[name]) if name in record.results else "" for name in sets)
+        cost = f"{record.bf16_loss:.3f} dB"
+        table.add_row(record.name, f"×{record.scale}", f"{record.parameters:,}", *scores, cost)
+    Console().print(table)
+
+
+@app.command()
+def evaluate(
+    model: Annotated[str, typer.Argument(help="bicubic, a name in `upres models`, or an .onnx or .safetensors file.")],
+    data: Annotated[Path, typer.Option(help="The folder of a test set, such as Set5.")],
+    scale: Annotated[int, typer.Option("-s", "--scale", help="Factor to reduce and enlarge by.")] = 2,
+    protocol: Annotated[Protocol, typer.Option(help="How results are made and compared.")] = "paper",
+    json: Annotated[Path | None, typer.Option(help="Also write the scores to this file.")] = None,
+    engine: Annotated[Engine, typer.Option(help="What runs the network.")] = "openvino",
+    precision: Annotated[Precision, typer.Option(help="Of the arithmetic.")] = "f32",
+) -> None:
+    """Score a model on a test set as the papers do."""
+    from upres.evaluation import report
+
+    enlarger = upres.load(model, scale, engine=engine, precision=precision)
+    result = report.evaluate(enlarger, data, scale, protocol, model=model, watch=_print_score)
+    print(f"{'mean':24} {result.psnr:7.3f} dB   {result.ssim:.4f}")
+    print(f"{model} ×{scale} on {result.dataset}, {len(result.images)} pictures, protocol {protocol}")
+    if json is not None:
+        result.write_json(json)
+
+
+def _print_score(score: Score) -> None:
+    print(f"{score.image:24} {score.psnr:7.3f} dB   {score.ssim:.4f}")
+
+
+@app.command()
 def train(
     network: Annotated[str, typer.Argument(help="A network, such as espcn, or the path of a recipe (.py).")],
     data: Annotated[Path, typer.Option(help="A folder of pictures, or a pack made by `upres pack`.")],
@@ -49,11 +155,13 @@ def train(
 ) -> None:
     """Train a network on your pictures."""
     from upres.data import pack
+    from upres.export import export as export_weights
     from upres.training import loop
 
     recipe = _recipe(network)
-    changes: dict[str, Any] = {"scale": scale, "steps": steps, "seed": seed}
-    recipe = replace(recipe, **{name: value for name, value in changes.items() if value is not None})
+    recipe = replace(recipe, scale=scale, seed=recipe.seed if seed is None else seed)
+    if steps is not None:
+        recipe = recipe.with_steps(steps)
     out = out or Path("runs") / f"{recipe.network}-x{recipe.scale}"
     pictures, skipped = pack.open_data(data)
     _print_skipped(skipped)
@@ -63,7 +171,7 @@ def train(
             recipe,
             pictures,
             out,
-            init=Path(init) if init else None,
+            init=_weights(init) if init else None,
             resume=resume,
             accelerator=device,
             devices=devices,
@@ -71,6 +179,18 @@ def train(
             watch=watch,
         )
     print(weights)
+    print(export_weights(weights))
+
+
+@app.command()
+def export(
+    weights: Annotated[Path, typer.Argument(help="A safetensors file that `upres train` wrote.")],
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="The file.", show_default="beside it")] = None,
+) -> None:
+    """Write the ONNX file of trained weights, which runs without PyTorch."""
+    from upres.export import export as export_weights
+
+    print(export_weights(weights, out))
 
 
 @app.command("pack")
@@ -85,6 +205,14 @@ def pack_(
     _print_skipped(skipped)
     pack.write_pack(pictures, out)
     print(f"{out}: {len(pictures.planes)} pictures, {out.stat().st_size / 2**20:.1f} MiB")
+
+
+def _weights(name: str) -> Path:
+    """The file of a catalog entry, written NAME-xSCALE, or the path itself."""
+    from upres.weights import catalog
+
+    entry, _, scale = name.rpartition("-x")
+    return catalog.find(entry, int(scale)).safetensors if entry and scale.isdecimal() else Path(name)
 
 
 def _recipe(name: str) -> Recipe:

@@ -43,21 +43,6 @@ class Enlarger(Protocol):
         ...
 
 
-class Bicubic:
-    """The baseline: MATLAB's bicubic enlargement of luma or of every channel."""
-
-    def __init__(self, scale: int) -> None:
-        self.scale = scale
-
-    def luma(self, y: NDArray[Any], /) -> NDArray[Any]:
-        """See `Enlarger.luma`."""
-        return imresize(y, self.scale)
-
-    def __call__(self, picture: NDArray[Any], /) -> NDArray[Any]:
-        """See `Enlarger.__call__`."""
-        return imresize(picture, self.scale)
-
-
 @dataclass(frozen=True)
 class Score:
     """One picture's result: PSNR in dB, and SSIM where it was asked for."""

@@ -1,13 +1,29 @@
-"""The networks by name. Each maps luma `(B, 1, h, w)` in [0, 1] to `(B, 1, s·h, s·w)`; see any one file."""
+"""The networks by name. Each maps luma `(B, 1, h, w)` in [0, 1] to `(B, 1, s·h, s·w)`; see any one file.
+
+All have `outputs(y)`, every supervised prediction with `forward(y)` last; `halo`, how far in low-resolution pixels an
+output looks (None: everywhere); and `start_as_interpolation()`.
+"""
 
 from __future__ import annotations
 
-from torch import nn
-
+from upres.networks.drcn import DRCN
+from upres.networks.drrn import DRRN
 from upres.networks.espcn import ESPCN
 from upres.networks.fsrcnn import FSRCNN
+from upres.networks.lapsrn import LapSRN
+from upres.networks.red import RED
+from upres.networks.srcnn import SRCNN
+from upres.networks.vdsr import VDSR
 
-NETWORKS: dict[str, type[nn.Module]] = {
-    "espcn": ESPCN,
+Network = SRCNN | FSRCNN | ESPCN | VDSR | DRCN | RED | DRRN | LapSRN
+
+NETWORKS: dict[str, type[Network]] = {
+    "srcnn": SRCNN,
     "fsrcnn": FSRCNN,
+    "espcn": ESPCN,
+    "vdsr": VDSR,
+    "drcn": DRCN,
+    "red": RED,
+    "drrn": DRRN,
+    "lapsrn": LapSRN,
 }

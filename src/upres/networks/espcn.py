@@ -41,7 +41,7 @@ class ESPCN(nn.Module):
         """`(B, 1, h, w)` luma in [0, 1] → `(B, 1, s·h, s·w)`, unclipped."""
         x = self.conv1(y - 0.5).tanh()
         x = self.conv2(x).tanh()
-        return F.pixel_shuffle(self.conv3(x).float(), self.scale) + 0.5
+        return F.pixel_shuffle(self.conv3(x).to(y.dtype), self.scale) + 0.5
 
     def outputs(self, y: Tensor) -> list[Tensor]:
         """Every supervised prediction: here the output alone."""

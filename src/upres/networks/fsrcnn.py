@@ -18,7 +18,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from upres.networks.layers import bilinear_transposed, exact_transposed_conv
+from upres.networks.layers import bilinear_transposed, exact_transposed_conv, transposed_halo
 
 
 class FSRCNN(nn.Module):
@@ -59,7 +59,7 @@ class FSRCNN(nn.Module):
         self.mapping = nn.Sequential(*mapping)
         self.expand = nn.Sequential(nn.Conv2d(s, d, 1), prelu(d))
         self.up = exact_transposed_conv(d, 1, 9, stride=scale)
-        self.halo = 2 + m + -(-(9 - 1) // 2 // scale)
+        self.halo = 2 + m + transposed_halo(self.up)
         for conv in (c for c in self.modules() if isinstance(c, nn.Conv2d)):
             nn.init.kaiming_normal_(conv.weight, a=0.25)
             nn.init.zeros_(conv.bias) if conv.bias is not None else None
@@ -70,7 +70,7 @@ class FSRCNN(nn.Module):
         """`(B, 1, h, w)` luma in [0, 1] → `(B, 1, s·h, s·w)`, unclipped."""
         x = self.shrink(self.feature(y - 0.5))
         x = self.expand(self.mapping(x))
-        return self.up(x).float() + 0.5
+        return self.up(x).to(y.dtype) + 0.5
 
     def outputs(self, y: Tensor) -> list[Tensor]:
         """Every supervised prediction: here the output alone."""

@@ -26,7 +26,7 @@ def _mirror_two(y: Tensor) -> Tensor:
 class BicubicEnlarge(nn.Module):
     """`imresize(y, scale)` for a whole scale as a layer without parameters: `(B, 1, h, w)` → `(B, 1, s·h, s·w)`.
 
-    Equal to `upres.images.resize.imresize` (tested). Always computed in float32: the picture passes through here.
+    Equal to `upres.images.resize.imresize` (tested). Autocast does not reach it: the picture itself passes through.
     """
 
     kernel: Tensor
@@ -40,7 +40,7 @@ class BicubicEnlarge(nn.Module):
 
     def forward(self, y: Tensor) -> Tensor:
         with torch.autocast(y.device.type, enabled=False):
-            phases = F.conv2d(_mirror_two(y.float()), self.kernel)  # (B, s², h, w)
+            phases = F.conv2d(_mirror_two(y), self.kernel.to(y.dtype))  # (B, s², h, w)
             return F.pixel_shuffle(phases, self.scale)
 
 
@@ -66,6 +66,13 @@ def exact_transposed_conv(
         output_padding=2 * padding - (kernel_size - stride),
         bias=bias,
     )
+
+
+def transposed_halo(conv: nn.ConvTranspose2d) -> int:
+    """How many input pixels away an output of `exact_transposed_conv` looks, at most."""
+    (kernel_size, _), (stride, _) = conv.kernel_size, conv.stride
+    padding = int(conv.padding[0])
+    return max((stride - 1 + padding) // stride, (kernel_size - 1 - padding) // stride)
 
 
 def bilinear_phases(scale: int) -> Tensor:

@@ -16,10 +16,11 @@ from upres.training.recipe import Recipe
 RECIPE = Recipe(
     network="fsrcnn",
     scale=2,
-    steps=40_000,
+    steps=36_000,
     batch=16,
     patch=32,
     learning_rate=2e-3,
     loss="l1",
+    settle=1_500,
     rescale=(1.0, 0.8, 0.6),
 )

@@ -19,7 +19,6 @@ from typing import Any
 import numpy as np
 import torch
 from lightning.fabric import Fabric
-from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
@@ -27,7 +26,9 @@ from upres.data.pack import Pack
 from upres.data.patches import PatchSource
 from upres.errors import DataError, UsageError
 from upres.evaluation import protocol
-from upres.networks import NETWORKS
+from upres.inference.engines import TorchEngine
+from upres.inference.upscaler import Upscaler
+from upres.networks import NETWORKS, Network
 from upres.training.losses import LOSSES
 from upres.training.recipe import Recipe
 from upres.weights import store
@@ -61,7 +62,7 @@ class Report:
 class _AllOutputs(nn.Module):
     """Makes `outputs` the forward, so that compiling and distributing see every supervised prediction."""
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: Network) -> None:
         super().__init__()
         self.network = network
 
@@ -69,27 +70,11 @@ class _AllOutputs(nn.Module):
         return self.network.outputs(y)
 
 
-class TorchLuma:
-    """A network in PyTorch as a callable from luma `(h, w)` to luma `(s·h, s·w)`, in float32."""
-
-    def __init__(self, network: nn.Module) -> None:
-        self.network = network
-
-    @torch.inference_mode()
-    def luma(self, y: NDArray[Any], /) -> NDArray[Any]:
-        """See `upres.evaluation.protocol.Enlarger.luma`."""
-        device = next(self.network.parameters()).device
-        batch = torch.from_numpy(y.astype(np.float32))[None, None].to(device)
-        return self.network(batch)[0, 0].float().cpu().numpy()
-
-    def __call__(self, picture: NDArray[Any], /) -> NDArray[Any]:
-        raise NotImplementedError
-
-
 def validate(network: nn.Module, pack: Pack, scale: int) -> float:
     """Mean PSNR in dB over a pack's pictures under the `paper` protocol."""
-    enlarger = TorchLuma(network)
-    scores = [protocol.score(enlarger, plane, scale, with_ssim=False).psnr for plane in pack.planes]
+    engine = TorchEngine(network.eval())
+    upscaler = Upscaler(lambda precision: engine, name="in training", scale=scale, halo=None)
+    scores = [protocol.score(upscaler, plane, scale, with_ssim=False).psnr for plane in pack.planes]
     return float(np.mean(scores))
 
 
@@ -134,7 +119,7 @@ def train(
         raise UsageError(f"batch {recipe.batch} does not divide by {devices} devices; change one of them.")
     out.mkdir(parents=True, exist_ok=True)
 
-    fabric = Fabric(accelerator=accelerator, devices=devices, precision=recipe.precision)
+    fabric = Fabric(accelerator=accelerator, devices=devices)
     fabric.launch()
     training, held_out = data.split(recipe.held_out)
     patches = PatchSource(
@@ -165,13 +150,18 @@ def train(
         losses: list[Tensor] = []
         since = time.perf_counter()
         for step in range(state["step"], recipe.steps):
+            settling = step >= recipe.steps - recipe.settle
+            if step == recipe.steps - recipe.settle:
+                _round_weights(network, ema)
             rate = recipe.learning_rate_at(step)
             for group in optimizer.param_groups:
-                group["lr"] = rate * group["rate_factor"]
+                group["lr"] = 0.0 if settling and group["is_weight"] else rate * group["rate_factor"]
             low, high = patches.batch(recipe.batch, seed=recipe.seed, step=step)
             low, high = (_share(fabric, batch) for batch in (low, high))
 
-            predictions = model(low)
+            in_bf16 = recipe.precision == "bf16" and not settling
+            with torch.autocast(fabric.device.type, torch.bfloat16, enabled=in_bf16):
+                predictions = model(low)
             loss = torch.stack([compute_loss(prediction, high) for prediction in predictions]).mean()
             optimizer.zero_grad()
             fabric.backward(loss)
@@ -203,7 +193,7 @@ def train(
             network=recipe.network,
             arguments={"scale": recipe.scale, **recipe.arguments},
             scale=recipe.scale,
-            halo=int(network.halo),
+            halo=network.halo,
             parameters=sum(p.numel() for p in network.parameters()),
             recipe=asdict(recipe),
             steps=recipe.steps,
@@ -218,7 +208,7 @@ def train(
     return weights
 
 
-def _take(network: nn.Module, init: Path) -> str:
+def _take(network: Network, init: Path) -> str:
     """Copy every tensor of `init` whose name and shape fit; return a line that says what was taken."""
     source, metadata = store.load(init)
     own = network.state_dict()
@@ -230,11 +220,26 @@ def _take(network: nn.Module, init: Path) -> str:
     return f"{metadata.network}-x{metadata.scale} ({metadata.steps} steps): {len(fitting)} of {len(own)} tensors"
 
 
-def _parameter_groups(network: nn.Module, recipe: Recipe) -> list[dict[str, Any]]:
-    last = [p for name, p in network.named_parameters() if recipe.last_layer and name.startswith(recipe.last_layer)]
-    others = [p for p in network.parameters() if not any(p is q for q in last)]
-    groups = [{"params": others, "rate_factor": 1.0}, {"params": last, "rate_factor": recipe.last_layer_rate}]
-    return [group for group in groups if group["params"]]
+def _parameter_groups(network: Network, recipe: Recipe) -> list[dict[str, Any]]:
+    """One group a parameter, with the factor on its rate and whether it is a convolution's weight."""
+    return [
+        {
+            "params": [parameter],
+            "rate_factor": recipe.last_layer_rate if recipe.last_layer and name.startswith(recipe.last_layer) else 1.0,
+            "is_weight": parameter.ndim == 4,
+        }
+        for name, parameter in network.named_parameters()
+    ]
+
+
+@torch.no_grad()
+def _round_weights(network: Network, ema: AveragedModel) -> None:
+    """Go on from the running mean, with every convolution's weights rounded to bfloat16."""
+    network.load_state_dict(ema.module.state_dict())
+    for parameter in network.parameters():
+        if parameter.ndim == 4:
+            parameter.copy_(parameter.bfloat16())
+    ema.module.load_state_dict(network.state_dict())
 
 
 def _share(fabric: Fabric, batch: Tensor) -> Tensor:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from upres.data.patches import DEGRADATIONS
@@ -12,7 +12,7 @@ from upres.errors import UsageError
 from upres.networks import NETWORKS
 from upres.training.losses import LOSSES
 
-Precision = Literal["bf16-mixed", "32-true"]
+Precision = Literal["bf16", "f32"]
 Start = Literal["interpolation", "paper"]
 
 
@@ -30,7 +30,8 @@ class Recipe:
         batch: patches a step, over all devices.
         patch: side of a low-resolution patch in pixels.
         learning_rate: at the top of the schedule; Adam.
-        warmup: steps over which the rate rises from zero, linearly; it then falls to zero as a half cosine.
+        warmup: steps over which the rate rises from zero, linearly; it then falls to zero as a half cosine. The
+            `settle` steps have a half cosine of their own, from a tenth of the rate.
         last_layer_rate: factor on the rate of the parameters named in `last_layer` (the SRCNN papers use 0.1).
         last_layer: prefix of those parameters' names.
         loss: name in `upres.training.losses.LOSSES`.
@@ -40,7 +41,10 @@ class Recipe:
         rescale: factors by which each picture is also used reduced.
         held_out: pictures set apart for validation.
         validate_every: steps between two validations.
-        precision: of the network's arithmetic; `bf16-mixed` keeps weights and loss in float32.
+        precision: of the network's arithmetic; in `bf16` weights, loss and optimizer still stay in float32.
+        settle: last steps, in which the convolutions' weights, now the running mean rounded to bfloat16, stay fixed
+            while biases and slopes are trained on in float32. Without it a small network carries bfloat16's rounding
+            as a brightness error of up to 0.3 gray levels; with it the weights are exact in either precision.
         seed: of initialisation and of every batch.
 
     Raises:
@@ -65,20 +69,22 @@ class Recipe:
     rescale: tuple[float, ...] = (1.0,)
     held_out: int = 8
     validate_every: int = 2000
-    precision: Precision = "bf16-mixed"
+    precision: Precision = "bf16"
+    settle: int = 0
     seed: int = 0
 
     def __post_init__(self) -> None:
         for name, table in (("network", NETWORKS), ("loss", LOSSES), ("degradation", DEGRADATIONS)):
             self._require(name, getattr(self, name) in table, f"one of {', '.join(table)}")
         self._require("start", self.start in ("interpolation", "paper"), "interpolation or paper")
-        self._require("precision", self.precision in ("bf16-mixed", "32-true"), "bf16-mixed or 32-true")
+        self._require("precision", self.precision in ("bf16", "f32"), "bf16 or f32")
         for name in ("scale", "steps", "batch", "patch", "validate_every"):
             self._require(name, getattr(self, name) >= 1, "at least 1")
-        for name in ("held_out", "warmup", "seed"):
+        for name in ("held_out", "warmup", "seed", "settle"):
             self._require(name, getattr(self, name) >= 0, "at least 0")
         for name in ("learning_rate", "clip", "last_layer_rate"):
             self._require(name, getattr(self, name) > 0, "above 0")
+        self._require("settle", self.settle < self.steps, f"below steps, {self.steps}")
         self._require("ema", 0 <= self.ema < 1, "at least 0 and below 1")
         self._require("rescale", bool(self.rescale) and all(0 < f <= 1 for f in self.rescale), "factors in (0, 1]")
         self._require("arguments", "scale" not in self.arguments, "without 'scale', which is a field of its own")
@@ -87,9 +93,21 @@ class Recipe:
         if not holds:
             raise UsageError(f"recipe has {name} = {getattr(self, name)!r}; it must be {rule}.")
 
+    def with_steps(self, steps: int) -> Recipe:
+        """The same recipe drawn out or shortened: warm-up and settling keep their share."""
+        share = steps / self.steps
+        return replace(self, steps=steps, warmup=int(self.warmup * share), settle=int(self.settle * share))
+
     def learning_rate_at(self, step: int) -> float:
         """The rate of a step counted from 0."""
+        settle_from = self.steps - self.settle
+        if step >= settle_from:
+            return 0.1 * self.learning_rate * _half_cosine((step - settle_from) / self.settle)
         if step < self.warmup:
             return self.learning_rate * (step + 1) / self.warmup
-        progress = (step - self.warmup) / max(self.steps - self.warmup, 1)
-        return self.learning_rate * 0.5 * (1 + math.cos(math.pi * progress))
+        return self.learning_rate * _half_cosine((step - self.warmup) / (settle_from - self.warmup))
+
+
+def _half_cosine(progress: float) -> float:
+    """From 1 at 0 to 0 at 1."""
+    return 0.5 * (1 + math.cos(math.pi * progress))

@@ -14,7 +14,7 @@ from typing import Any, Self
 from torch import nn
 
 from upres.errors import MissingExtraError, WeightsError
-from upres.networks import NETWORKS
+from upres.networks import NETWORKS, Network
 
 FORMAT = "upres-weights-1"
 
@@ -27,7 +27,7 @@ class Metadata:
         network: name in `upres.networks.NETWORKS`.
         arguments: the constructor's arguments, `scale` among them.
         scale: factor that the network enlarges by.
-        halo: radius of the receptive field in low-resolution pixels.
+        halo: radius of the receptive field in low-resolution pixels; None for the whole picture.
         parameters: count of trained numbers.
         recipe: the recipe's fields.
         steps: optimizer steps taken, those of the weights it started from not counted.
@@ -41,7 +41,7 @@ class Metadata:
     network: str
     arguments: dict[str, Any]
     scale: int
-    halo: int
+    halo: int | None
     parameters: int
     recipe: dict[str, Any]
     steps: int
@@ -73,20 +73,20 @@ class Metadata:
 def save(network: nn.Module, metadata: Metadata, path: str | os.PathLike[str]) -> None:
     """Write weights and metadata, whole or not at all."""
     try:
-        from safetensors.torch import save_file
+        from safetensors.torch import save as serialize
     except ImportError as error:
         raise MissingExtraError("safetensors", "train") from error
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-        save_file(tensors, temporary, metadata=metadata.to_strings())
+        temporary.write_bytes(serialize(tensors, metadata=metadata.to_strings()))
         os.replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def load(path: str | os.PathLike[str]) -> tuple[nn.Module, Metadata]:
+def load(path: str | os.PathLike[str]) -> tuple[Network, Metadata]:
     """Build the network that a weights file describes, in evaluation mode.
 
     Raises:

@@ -1,0 +1,144 @@
+"""A trained network as the ONNX file that inference runs: the same function in the form that runs fastest.
+
+Transposed convolutions become convolutions: one of stride s with s² times the channels, followed by pixel shuffle.
+Height and width are dynamic. The file carries the weights' metadata and its own parity error.
+"""
+
+from __future__ import annotations
+
+import copy
+import io
+import logging
+import os
+import warnings
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from upres.errors import MissingExtraError, WeightsError
+from upres.networks.layers import transposed_halo
+from upres.weights import store
+
+OPSET = 18
+PARITY = 1e-5
+
+
+class SubPixelConv(nn.Module):
+    """A transposed convolution in sub-pixel form: a convolution to s² times the channels, then pixel shuffle.
+
+    Output s·i + r of a transposed convolution with padding p takes input i + d with kernel element r + p − s·d; so
+    phase r is a convolution over d, and a kernel element that falls outside is zero.
+    """
+
+    def __init__(self, transposed: nn.ConvTranspose2d) -> None:
+        super().__init__()
+        (size, _), (stride, _) = transposed.kernel_size, transposed.stride
+        padding, radius = int(transposed.padding[0]), transposed_halo(transposed)
+        phase, offset = torch.arange(stride)[:, None], torch.arange(-radius, radius + 1)
+        element = phase + padding - stride * offset  # (s, 2·radius + 1)
+        inside = ((element >= 0) & (element < size)).float()
+        element = element.clamp(0, size - 1)
+        weight = transposed.weight[:, :, element[:, None, :, None], element[None, :, None, :]]
+        weight = weight * inside[:, None, :, None] * inside[None, :, None, :]  # (in, out, s, s, taps, taps)
+        weight = weight.permute(1, 2, 3, 0, 4, 5).flatten(0, 2)
+        self.stride = stride
+        self.conv = nn.Conv2d(
+            transposed.in_channels, weight.shape[0], 2 * radius + 1, padding=radius, bias=transposed.bias is not None
+        )
+        with torch.no_grad():
+            self.conv.weight.copy_(weight)
+            if self.conv.bias is not None and transposed.bias is not None:
+                self.conv.bias.copy_(transposed.bias.repeat_interleave(stride**2))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """`(B, in, h, w)` → `(B, out, s·h, s·w)`."""
+        x = self.conv(x)
+        return F.pixel_shuffle(x, self.stride) if self.stride > 1 else x
+
+
+def deployable(network: nn.Module) -> nn.Module:
+    """A copy of a network that computes the same function without transposed convolutions, in evaluation mode."""
+    network = copy.deepcopy(network).eval()
+    replaced: dict[nn.Module, nn.Module] = {}  # a shared layer stays shared
+    for parent in list(network.modules()):
+        for name, child in list(parent.named_children()):
+            if isinstance(child, nn.ConvTranspose2d):
+                parent.add_module(name, replaced.setdefault(child, SubPixelConv(child)))
+    return network
+
+
+def export(weights: str | os.PathLike[str], out: str | os.PathLike[str] | None = None) -> Path:
+    """Write the ONNX file of a weights file.
+
+    Args:
+        weights: a safetensors file that `upres train` wrote.
+        out: where to; beside the weights if not given.
+
+    Returns:
+        The path of the ONNX file.
+
+    Raises:
+        WeightsError: the file is not one of ours, or the exported graph does not compute the network's function.
+    """
+    network, metadata = store.load(weights)
+    path = Path(out) if out else Path(weights).with_suffix(".onnx")
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        temporary.write_bytes(to_onnx(network, replace(metadata, halo=network.halo)))
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    return path
+
+
+def to_onnx(network: nn.Module, metadata: store.Metadata) -> bytes:
+    """A network as a serialized ONNX model: input `luma`, output `enlarged`, height and width free.
+
+    Raises:
+        WeightsError: the graph's output differs from the network's by more than 1e-5.
+    """
+    try:
+        import onnx
+        import onnxscript  # noqa: F401  # pyright: ignore[reportUnusedImport, reportMissingTypeStubs]
+    except ImportError as error:
+        raise MissingExtraError("onnx and onnxscript", "train") from error
+    sample = torch.rand(1, 1, 24, 20)
+    height, width = torch.export.Dim("height", min=1), torch.export.Dim("width", min=1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # the exporter's use of its own deprecated functions
+        logging.getLogger("torch.onnx").setLevel(logging.ERROR)  # it warns of torchvision, which nothing here needs
+        program = torch.onnx.export(
+            deployable(network),
+            (sample,),
+            input_names=["luma"],
+            output_names=["enlarged"],
+            opset_version=OPSET,
+            dynamic_shapes=({2: height, 3: width},),
+            dynamo=True,
+            verbose=False,
+        )
+    assert program is not None
+    model = cast("onnx.ModelProto", program.model_proto)
+    error = parity_error(model, network)
+    if not error <= PARITY:
+        raise WeightsError(f"{metadata.network}: the exported graph is off by {error:.1e}; at most {PARITY} is allowed.")
+    onnx.helper.set_model_props(model, metadata.to_strings() | {"parity": f"{error:.1e}"})
+    buffer = io.BytesIO()
+    onnx.save_model(model, buffer)
+    return buffer.getvalue()
+
+
+def parity_error(model: Any, network: nn.Module) -> float:
+    """Largest difference between an ONNX model, run by ONNX's reference evaluator, and a network in PyTorch."""
+    from onnx.reference import ReferenceEvaluator
+
+    y = torch.rand(1, 1, 17, 23, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        expected = network.eval()(y).numpy()
+    result = cast("list[np.ndarray]", ReferenceEvaluator(model).run(None, {"luma": y.numpy()}))[0]
+    return float(np.abs(result - expected).max())

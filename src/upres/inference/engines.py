@@ -1,0 +1,131 @@
+"""Engines: callables that run one network on luma, `(h, w)` float32 in [0, 1] → `(s·h, s·w)` float32, unclipped.
+
+OpenVINO is the default on a CPU; ONNX Runtime is the portable one; PyTorch runs weights that were not exported.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from upres.errors import MissingExtraError, UsageError, WeightsError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Engine = Callable[[NDArray[np.float32]], NDArray[np.float32]]
+EngineName = Literal["openvino", "onnxruntime", "torch"]
+Precision = Literal["f32", "bf16"]
+
+
+@lru_cache(maxsize=1)
+def _core() -> Any:
+    try:
+        import openvino
+    except ImportError as error:
+        raise MissingExtraError("openvino", "core") from error
+    return openvino.Core()
+
+
+def has_bf16() -> bool:
+    """Whether this processor computes in bfloat16."""
+    return "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+class OpenVINOEngine:
+    """An ONNX file on the CPU through OpenVINO.
+
+    Args:
+        path: a file that `upres export` wrote, or any ONNX model from `(1, 1, h, w)` to `(1, 1, s·h, s·w)`.
+        precision: of the arithmetic between the input and the output, which are float32.
+
+    Raises:
+        WeightsError: OpenVINO cannot read the file.
+        UsageError: bf16 on a processor without it.
+    """
+
+    def __init__(self, path: str | os.PathLike[str], precision: Precision = "f32") -> None:
+        if precision == "bf16" and not has_bf16():
+            raise UsageError("precision bf16 was asked for; this processor lacks it, so use f32 or auto.")
+        try:
+            model = _core().read_model(str(path))
+            _flatten_prelu_slopes(model)
+            compiled = _core().compile_model(
+                model, "CPU", {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
+            )
+        except RuntimeError as error:
+            raise WeightsError(f"{path}: OpenVINO cannot read this file; give an ONNX model.") from error
+        self._request = compiled.create_infer_request()
+
+    def __call__(self, y: NDArray[np.float32], /) -> NDArray[np.float32]:
+        """See the module."""
+        return self._request.infer({0: y[None, None]})[0][0, 0].copy()
+
+
+def _flatten_prelu_slopes(model: Any) -> None:
+    """Make each PReLU slope one-dimensional, as OpenVINO needs it to fuse the PReLU into the convolution before it.
+
+    ONNX wants the slope as (C, 1, 1). Left so, the PReLU runs by itself with a change of layout on either side.
+    """
+    from openvino import opset13
+
+    for node in model.get_ordered_ops():
+        if node.get_type_name() == "PRelu":
+            slope = node.input_value(1).get_node()
+            if slope.get_type_name() == "Constant":
+                flat = opset13.constant(np.asarray(slope.get_data(), np.float32).reshape(-1))
+                node.input(1).replace_source_output(flat.output(0))
+
+
+class OnnxRuntimeEngine:
+    """An ONNX file on the CPU through ONNX Runtime, in float32."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise MissingExtraError("onnxruntime", "onnxruntime") from error
+        self._session: Any = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        self._input: str = self._session.get_inputs()[0].name
+
+    def __call__(self, y: NDArray[np.float32], /) -> NDArray[np.float32]:
+        """See the module."""
+        return self._session.run(None, {self._input: y[None, None]})[0][0, 0]
+
+
+class TorchEngine:
+    """A network in PyTorch, on the device where its weights are, in float32."""
+
+    def __init__(self, network: nn.Module) -> None:
+        self._network = network
+
+    def __call__(self, y: NDArray[np.float32], /) -> NDArray[np.float32]:
+        """See the module."""
+        import torch
+
+        device = next(self._network.parameters()).device
+        with torch.inference_mode():
+            return self._network(torch.from_numpy(y)[None, None].to(device))[0, 0].cpu().numpy()
+
+
+def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
+    """The metadata strings of an ONNX file, empty where it has none.
+
+    Raises:
+        WeightsError: no such file, or OpenVINO cannot read it.
+    """
+    if not Path(path).is_file():
+        raise WeightsError(f"{path}: no such model file; check the path.")
+    try:
+        model = _core().read_model(str(path))
+    except RuntimeError as error:
+        raise WeightsError(f"{path}: OpenVINO cannot read this file; give an ONNX model.") from error
+    info = model.get_rt_info()
+    properties: dict[str, Any] = info["framework"] if "framework" in info else {}
+    return {key: str(getattr(value, "value", value)) for key, value in properties.items()}

@@ -1,0 +1,142 @@
+"""Picture in, larger picture out: luma through a network, colour differences and transparency through bicubic."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from upres.errors import UsageError
+from upres.images import colour
+from upres.images.resize import imresize
+from upres.inference import tiling
+from upres.inference.engines import Engine, Precision
+
+_PEAKS: dict[str, float] = {"uint8": 255, "uint16": 65535, "float32": 1, "float64": 1}
+_LUMA_BLACK, _LUMA_RANGE = 16 / 255, 219 / 255  # BT.601: black at 16, white at 235
+DEFAULT_TILE = 512
+
+
+class Upscaler:
+    """A network made ready for repeated use on pictures or on luma.
+
+    Args:
+        engine: makes the engine of a precision; called once for each precision that is used.
+        name: the model's name, for messages.
+        scale: factor that the network enlarges by.
+        halo: how far an output looks in low-resolution pixels; None for a network that cannot be run in tiles.
+        precision: of 8-bit pictures and of `luma`: `f32` or `bf16`. Deeper pictures always run in f32.
+        tile: side of a tile in low-resolution pixels.
+    """
+
+    def __init__(
+        self,
+        engine: Callable[[Precision], Engine],
+        *,
+        name: str,
+        scale: int,
+        halo: int | None,
+        precision: Precision = "f32",
+        tile: int = DEFAULT_TILE,
+    ) -> None:
+        self.name, self.scale, self.halo, self.precision, self.tile = name, scale, halo, precision, tile
+        self._make_engine = engine
+        self._engines: dict[Precision, Engine] = {}
+
+    def __repr__(self) -> str:
+        return f"<Upscaler {self.name} ×{self.scale} {self.precision}>"
+
+    def luma(self, y: NDArray[Any], /, *, precision: Precision | None = None) -> NDArray[np.float32]:
+        """The network alone: luma `(h, w)` in [0, 1] → `(s·h, s·w)` float32, unclipped.
+
+        Raises:
+            UsageError: not a two-dimensional, non-empty float array.
+        """
+        if y.ndim != 2 or y.size == 0 or y.dtype.kind != "f":
+            raise UsageError(f"luma got {y.dtype} {y.shape}; it takes float (h, w) in [0, 1] with no empty side.")
+        engine = self._engine(precision or self.precision)
+        y = np.ascontiguousarray(y, dtype=np.float32)
+        if self.halo is None:
+            return engine(y)
+        return tiling.run(engine, y, scale=self.scale, halo=self.halo, tile=self.tile)
+
+    def __call__(self, picture: NDArray[Any], /) -> NDArray[Any]:
+        """Enlarge a picture.
+
+        Args:
+            picture: uint8, uint16, or float32 / float64 in [0, 1]; `(h, w)` gray, or `(h, w, c)` with c = 1 gray,
+                2 gray + alpha, 3 RGB, 4 RGBA (alpha not premultiplied).
+
+        Returns:
+            The same dtype and channels, `scale` times the height and width, clipped to the dtype's range.
+
+        Raises:
+            UsageError: another dtype or shape.
+        """
+        peak = _peak(picture)
+        precision = self.precision if picture.dtype == np.uint8 else "f32"
+        unit = picture.astype(np.float32) / np.float32(peak)
+        flat = unit if unit.ndim == 3 else unit[..., None]
+        opaque, alpha = (flat[..., :-1], flat[..., -1:]) if flat.shape[2] in (2, 4) else (flat, None)
+        if alpha is None:
+            large = self._colour(opaque, precision)
+        else:
+            large_alpha = np.clip(imresize(alpha, self.scale), 0, 1)
+            large = self._colour(opaque * alpha, precision) / np.maximum(large_alpha, np.float32(1 / 65535))
+            large = np.concatenate([np.clip(large, 0, 1), large_alpha], axis=2)
+        large = np.clip(large, 0, 1)
+        if picture.dtype.kind != "f":
+            large = np.floor(large * np.float32(peak) + np.float32(0.5))
+        large = large.astype(picture.dtype)
+        return large if picture.ndim == 3 else large[..., 0]
+
+    def _colour(self, unit: NDArray[np.float32], precision: Precision) -> NDArray[np.float32]:
+        """`(h, w, 1 | 3)` in [0, 1] → enlarged, unclipped."""
+        if unit.shape[2] == 1:
+            y = unit[..., 0] * np.float32(_LUMA_RANGE) + np.float32(_LUMA_BLACK)
+            return ((self.luma(y, precision=precision) - _LUMA_BLACK) / _LUMA_RANGE)[..., None].astype(np.float32)
+        ycbcr = colour.rgb_to_ycbcr(unit * np.float32(255))
+        large = np.empty((unit.shape[0] * self.scale, unit.shape[1] * self.scale, 3), np.float32)
+        large[..., 0] = self.luma(ycbcr[..., 0] / np.float32(255), precision=precision) * np.float32(255)
+        large[..., 1:] = imresize(ycbcr[..., 1:], self.scale)
+        return (colour.ycbcr_to_rgb(large) / np.float32(255)).astype(np.float32, copy=False)
+
+    def _engine(self, precision: Precision) -> Engine:
+        if precision not in self._engines:
+            self._engines[precision] = self._make_engine(precision)
+        return self._engines[precision]
+
+
+class Bicubic:
+    """The baseline with the same interface: MATLAB's bicubic enlargement of luma or of every channel."""
+
+    name: Literal["bicubic"] = "bicubic"
+
+    def __init__(self, scale: int) -> None:
+        self.scale = scale
+
+    def luma(self, y: NDArray[Any], /) -> NDArray[Any]:
+        """`(h, w)` in [0, 1] → `(s·h, s·w)`, unclipped."""
+        return imresize(y, self.scale)
+
+    def __call__(self, picture: NDArray[Any], /) -> NDArray[Any]:
+        """Enlarge a picture; see `Upscaler.__call__`. Alpha is enlarged beside the colours, not premultiplied."""
+        _peak(picture)
+        large = imresize(picture, self.scale)
+        return large if picture.dtype.kind != "f" else np.clip(large, 0, 1)
+
+
+def _peak(picture: NDArray[Any]) -> float:
+    """The value of white.
+
+    Raises:
+        UsageError: not a picture's dtype or shape.
+    """
+    if str(picture.dtype) not in _PEAKS:
+        raise UsageError(f"the picture has dtype {picture.dtype}; give {', '.join(_PEAKS)} (floats in [0, 1]).")
+    shape = picture.shape
+    if not (picture.ndim == 2 or (picture.ndim == 3 and shape[2] in (1, 2, 3, 4))) or 0 in shape:
+        raise UsageError(f"the picture has shape {shape}; give (h, w) or (h, w, 1 to 4), with no empty side.")
+    return _PEAKS[str(picture.dtype)]

@@ -1,0 +1,70 @@
+"""SRCNN: Image Super-Resolution Using Deep Convolutional Networks.
+
+Dong et al., ECCV 2014 and TPAMI 2016, arXiv 1501.00092. The picture is enlarged by bicubic interpolation; three
+convolutions then extract patches, map them, and reconstruct.
+
+    f(y) = W₃ * relu(W₂ * relu(W₁ * bicubic(y)))
+
+Deviations: zero padding keeps the size (the paper crops its targets). Luma is shifted by ½ on the way in and back on
+the way out: what the biases could learn, but zero padding then means mid-gray and bfloat16 keeps one more bit.
+
+Notes' form: `kernel_sizes=(9, 1, 5)`.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from upres.networks.layers import BicubicEnlarge
+
+
+class SRCNN(nn.Module):
+    """k₁×k₁-64, k₂×k₂-32, k₃×k₃-1, ReLU between, on the bicubic-enlarged picture.
+
+    Args:
+        scale: how many times larger the output is, at least 1; the weights do not depend on it.
+        kernel_sizes: the three odd kernel sides; 9-5-5 in the published tables, 9-1-5 in the first paper.
+        channels: features of the two hidden layers.
+    """
+
+    def __init__(
+        self, *, scale: int, kernel_sizes: tuple[int, int, int] = (9, 5, 5), channels: tuple[int, int] = (64, 32)
+    ) -> None:
+        super().__init__()
+        k1, k2, k3 = kernel_sizes
+        wide, narrow = channels
+        self.scale = scale
+        self.enlarge = BicubicEnlarge(scale)
+        self.conv1 = nn.Conv2d(1, wide, k1, padding=k1 // 2)
+        self.conv2 = nn.Conv2d(wide, narrow, k2, padding=k2 // 2)
+        self.conv3 = nn.Conv2d(narrow, 1, k3, padding=k3 // 2)
+        self.halo = 2 + -(-sum(k // 2 for k in kernel_sizes) // scale)
+        for conv in (self.conv1, self.conv2, self.conv3):
+            nn.init.normal_(conv.weight, std=0.001)
+            assert conv.bias is not None
+            nn.init.zeros_(conv.bias)
+
+    def forward(self, y: Tensor) -> Tensor:
+        """`(B, 1, h, w)` luma in [0, 1] → `(B, 1, s·h, s·w)`, unclipped."""
+        x = self.enlarge(y) - 0.5
+        x = self.conv1(x).relu()
+        x = self.conv2(x).relu()
+        return self.conv3(x).to(y.dtype) + 0.5
+
+    def outputs(self, y: Tensor) -> list[Tensor]:
+        """Every supervised prediction: here the output alone."""
+        return [self(y)]
+
+    @torch.no_grad()
+    def start_as_interpolation(self) -> None:
+        """Let channels 0 and 1 carry the picture's positive and negative part; draw the others as He does."""
+        convs = (self.conv1, self.conv2, self.conv3)
+        for conv in convs[:2]:
+            nn.init.kaiming_normal_(conv.weight)
+        for conv in convs:
+            middle = conv.kernel_size[0] // 2
+            sign = torch.tensor([1.0, -1.0])
+            carried = torch.outer(sign, sign[: conv.in_channels])[: conv.out_channels]
+            conv.weight[:2] *= conv is self.conv3
+            conv.weight[:2, :2, middle, middle] = carried
