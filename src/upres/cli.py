@@ -103,13 +103,13 @@ def models(
     from rich.console import Console
     from rich.table import Table
 
-    sets = sorted({name for record in records for name in record.results}, key=("set5", "set14", "bsd100").index)
-    table = Table(title="PSNR in dB / SSIM, `paper` protocol", title_justify="left")
+    sets = list(dict.fromkeys(name for record in records for name in record.results))
+    table = Table(title="PSNR in dB, `paper` protocol", title_justify="left")
     for heading in ("model", "scale", "parameters", *sets, "bf16 costs"):
         table.add_column(heading, justify="left" if heading == "model" else "right")
     for record in records:
-        scores = ("{:.2f} / {:.4f}".format(*record.results[name]) if name in record.results else "" for name in sets)
-        cost = f"{record.bf16_loss:.3f} dB"
+        scores = (f"{record.results[name][0]:.2f}" if name in record.results else "" for name in sets)
+        cost = f"{record.bf16_loss:.3f}"
         table.add_row(record.name, f"×{record.scale}", f"{record.parameters:,}", *scores, cost)
     Console().print(table)
 
@@ -151,7 +151,9 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the run's checkpoint.")] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     devices: Annotated[int, typer.Option(help="How many of them.")] = 1,
-    compile: Annotated[bool, typer.Option(help="Use torch.compile.")] = True,
+    compile: Annotated[
+        bool | None, typer.Option(help="Use torch.compile.", show_default="where there is a compiler")
+    ] = None,
 ) -> None:
     """Train a network on your pictures."""
     from upres.data import pack
@@ -162,6 +164,7 @@ def train(
     recipe = replace(recipe, scale=scale, seed=recipe.seed if seed is None else seed)
     if steps is not None:
         recipe = recipe.with_steps(steps)
+    init_weights = _weights(init) if init else None
     out = out or Path("runs") / f"{recipe.network}-x{recipe.scale}"
     pictures, skipped = pack.open_data(data)
     _print_skipped(skipped)
@@ -171,7 +174,7 @@ def train(
             recipe,
             pictures,
             out,
-            init=_weights(init) if init else None,
+            init=init_weights,
             resume=resume,
             accelerator=device,
             devices=devices,

@@ -123,10 +123,12 @@ def to_onnx(network: nn.Module, metadata: store.Metadata) -> bytes:
             verbose=False,
         )
     assert program is not None
-    model = cast("onnx.ModelProto", program.model_proto)
+    model = program.model_proto
     error = parity_error(model, network)
     if not error <= PARITY:
-        raise WeightsError(f"{metadata.network}: the exported graph is off by {error:.1e}; at most {PARITY} is allowed.")
+        raise WeightsError(
+            f"{metadata.network}: the exported graph is off by {error:.1e}; at most {PARITY} is allowed."
+        )
     onnx.helper.set_model_props(model, metadata.to_strings() | {"parity": f"{error:.1e}"})
     buffer = io.BytesIO()
     onnx.save_model(model, buffer)

@@ -11,6 +11,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,9 +59,7 @@ class Pack:
         return self._only(sorted(order[held_out:])), self._only(sorted(order[:held_out]))
 
     def _only(self, indices: Sequence[int]) -> Pack:
-        return Pack(
-            tuple(self.names[i] for i in indices), tuple(self.planes[i] for i in indices), digest=self.digest
-        )
+        return Pack(tuple(self.names[i] for i in indices), tuple(self.planes[i] for i in indices), digest=self.digest)
 
 
 def read_folder(folder: str | os.PathLike[str]) -> tuple[Pack, list[Skipped]]:
@@ -101,7 +100,7 @@ def read_folder(folder: str | os.PathLike[str]) -> tuple[Pack, list[Skipped]]:
     return Pack(tuple(planes), tuple(planes.values()), digest), skipped
 
 
-def _luma_plane(pixels: NDArray[np.generic]) -> Plane:
+def _luma_plane(pixels: NDArray[Any]) -> Plane:
     """8-bit luma of whatever a picture file held; transparency is dropped."""
     if pixels.ndim == 3 and pixels.shape[2] in (2, 4):
         pixels = pixels[..., :-1]
@@ -116,15 +115,21 @@ def _luma_plane(pixels: NDArray[np.generic]) -> Plane:
 
 def write_pack(pack: Pack, path: str | os.PathLike[str]) -> None:
     """Write a pack file, whole or not at all."""
-    save_file = _safetensors().save_file
+    try:
+        from safetensors import SafetensorError
+        from safetensors import numpy as safetensors_numpy
+    except ImportError as error:
+        raise MissingExtraError("safetensors", "train") from error
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         metadata = {"format": _FORMAT, "digest": pack.digest}
-        save_file(dict(zip(pack.names, pack.planes, strict=True)), temporary, metadata=metadata)
+        planes = dict(zip(pack.names, pack.planes, strict=True))
+        safetensors_numpy.save_file(planes, temporary, metadata=metadata)
+        temporary.chmod(0o666 & ~_umask())
         os.replace(temporary, path)
-    except OSError as error:
-        raise DataError(f"{path}: could not be written ({error.strerror}); free space or choose another.") from error
+    except (OSError, SafetensorError) as error:
+        raise DataError(f"{path}: could not be written ({error}); free space or choose another place.") from error
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -139,15 +144,18 @@ def read_pack(path: str | os.PathLike[str]) -> Pack:
     if not path.is_file():
         raise DataError(f"{path}: no such pack; make one with `upres pack FOLDER`.")
     try:
-        with _safetensors().safe_open(path, framework="np") as file:
-            metadata = file.metadata() or {}
+        from safetensors import SafetensorError, safe_open
+    except ImportError as error:
+        raise MissingExtraError("safetensors", "train") from error
+    try:
+        opened: Any = safe_open(path, framework="np")
+        with opened as file:
+            metadata: dict[str, str] = file.metadata() or {}
             if metadata.get("format") != _FORMAT:
                 raise DataError(f"{path}: not a pack that upres made; make one with `upres pack FOLDER`.")
-            names = tuple(sorted(file.keys()))
-            planes = tuple(file.get_tensor(name) for name in names)
-    except DataError:
-        raise
-    except Exception as error:  # safetensors raises its own type for a damaged header
+            names: tuple[str, ...] = tuple(sorted(file.keys()))
+            planes: tuple[Plane, ...] = tuple(file.get_tensor(name) for name in names)
+    except SafetensorError as error:
         raise DataError(f"{path}: the pack is damaged ({error}); make it again with `upres pack FOLDER`.") from error
     return Pack(names, planes, metadata["digest"])
 
@@ -157,15 +165,8 @@ def open_data(path: str | os.PathLike[str]) -> tuple[Pack, list[Skipped]]:
     return (read_pack(path), []) if Path(path).is_file() else read_folder(path)
 
 
-def _safetensors():  # noqa: ANN202
-    try:
-        import safetensors
-        import safetensors.numpy
-    except ImportError as error:
-        raise MissingExtraError("safetensors", "train") from error
-
-    class Both:
-        save_file = staticmethod(safetensors.numpy.save_file)
-        safe_open = safetensors.safe_open
-
-    return Both
+def _umask() -> int:
+    """The process's file mode mask, which can only be read by setting it."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

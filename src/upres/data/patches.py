@@ -38,7 +38,12 @@ class _Planes:
         self.flat = torch.from_numpy(np.concatenate([plane.ravel() for plane in planes])).to(device)
 
     def cut(
-        self, picture: NDArray[np.int64], top: NDArray[np.int64], left: NDArray[np.int64], turn: NDArray[np.int64], side: int
+        self,
+        picture: NDArray[np.int64],
+        top: NDArray[np.int64],
+        left: NDArray[np.int64],
+        turn: NDArray[np.int64],
+        side: int,
     ) -> Tensor:
         """`(B, 1, side, side)` float patches; bit 0 of `turn` flips rows, bit 1 columns, bit 2 swaps them."""
         width = self.widths[picture]

@@ -35,10 +35,11 @@ def ssim(result: NDArray[Any], truth: NDArray[Any], *, peak: float = 255.0) -> f
     if min(result.shape[:2]) < 11:
         raise UsageError(f"SSIM got a {result.shape[1]}×{result.shape[0]} picture; its window needs 11×11 at least.")
     try:
-        from skimage.metrics import structural_similarity
+        from skimage import metrics
     except ImportError as error:
         raise MissingExtraError("scikit-image", "eval") from error
-    value: Any = structural_similarity(  # pyright: ignore[reportUnknownVariableType]
+    structural_similarity: Any = metrics.structural_similarity  # pyright: ignore[reportUnknownVariableType]
+    value = structural_similarity(
         result.astype(np.float64),
         truth.astype(np.float64),
         gaussian_weights=True,

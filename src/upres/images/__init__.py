@@ -1,0 +1,1 @@
+"""Pictures as arrays: files, colour, resize. Knows no network."""

@@ -6,7 +6,7 @@ import os
 import secrets
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -89,7 +89,7 @@ def read(path: str | os.PathLike[str]) -> Picture:
     except pyvips.Error as error:
         raise PictureError(f"{path}: the picture is damaged or cut short ({_reason(error)}).") from error
     fields = set(image.get_fields())
-    carried = {name: bytes(image.get(name)) for name in _CARRIED if name in fields}
+    carried = {name: bytes(cast(bytes, image.get(name))) for name in _CARRIED if name in fields}
     return Picture(np.ascontiguousarray(pixels), carried, (image.xres, image.yres))
 
 
@@ -102,12 +102,9 @@ def _reason(error: Exception) -> str:
 def _upright_gray_or_rgb(image: pyvips.Image) -> pyvips.Image:
     image = image.autorot()
     if image.interpretation not in _PLAIN_SPACES:
-        if "icc-profile-data" in image.get_fields():
-            image = image.icc_transform("srgb")
-        else:
-            image = image.colourspace("srgb")
-        image = image.copy()
-        if "icc-profile-data" in image.get_fields():
+        has_profile = "icc-profile-data" in image.get_fields()
+        image = (image.icc_transform("srgb") if has_profile else image.colourspace("srgb")).copy()
+        if has_profile:
             image.remove("icc-profile-data")
     if image.format not in _DTYPES:
         image = image.cast("ushort" if image.format in ("short", "uint", "int") else "float")
@@ -174,6 +171,7 @@ def write(picture: Picture, path: str | os.PathLike[str], *, overwrite: bool = F
     )
     for name, block in picture.carried.items():
         image.set_type(pyvips.GValue.blob_type, name, block)
+    image.set_type(pyvips.GValue.gint_type, "orientation", 1)  # else the EXIF block's own would turn it again
     temporary = path.with_name(f".upres-{secrets.token_hex(6)}{suffix}")
     try:
         image.write_to_file(str(temporary), **SAVERS[suffix])

@@ -128,7 +128,7 @@ def imresize(
         raise UsageError("imresize takes either a scale or a size; give exactly one of them.")
     if picture.ndim not in (2, 3) or 0 in picture.shape:
         raise UsageError(f"imresize got shape {picture.shape}; it takes (h, w) or (h, w, channels) with no empty side.")
-    if picture.dtype not in (np.float32, np.float64, np.uint8, np.uint16):
+    if str(picture.dtype) not in ("float32", "float64", "uint8", "uint16"):
         raise UsageError(f"imresize got dtype {picture.dtype}; it takes float32, float64, uint8 or uint16.")
     height, width = picture.shape[:2]
     if scale is not None:

@@ -88,7 +88,7 @@ class OnnxRuntimeEngine:
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         try:
-            import onnxruntime
+            import onnxruntime  # pyright: ignore[reportMissingTypeStubs]
         except ImportError as error:
             raise MissingExtraError("onnxruntime", "onnxruntime") from error
         self._session: Any = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
@@ -127,5 +127,6 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
     except RuntimeError as error:
         raise WeightsError(f"{path}: OpenVINO cannot read this file; give an ONNX model.") from error
     info = model.get_rt_info()
-    properties: dict[str, Any] = info["framework"] if "framework" in info else {}
+    has_properties = "framework" in info
+    properties: dict[str, Any] = info["framework"] if has_properties else {}
     return {key: str(getattr(value, "value", value)) for key, value in properties.items()}

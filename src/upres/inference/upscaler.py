@@ -41,7 +41,8 @@ class Upscaler:
         precision: Precision = "f32",
         tile: int = DEFAULT_TILE,
     ) -> None:
-        self.name, self.scale, self.halo, self.precision, self.tile = name, scale, halo, precision, tile
+        self.name, self.scale, self.halo, self.tile = name, scale, halo, tile
+        self.precision: Precision = precision
         self._make_engine = engine
         self._engines: dict[Precision, Engine] = {}
 
@@ -76,8 +77,8 @@ class Upscaler:
             UsageError: another dtype or shape.
         """
         peak = _peak(picture)
-        precision = self.precision if picture.dtype == np.uint8 else "f32"
-        unit = picture.astype(np.float32) / np.float32(peak)
+        precision: Precision = self.precision if picture.dtype == np.uint8 else "f32"
+        unit: NDArray[np.float32] = picture.astype(np.float32) / np.float32(peak)
         flat = unit if unit.ndim == 3 else unit[..., None]
         opaque, alpha = (flat[..., :-1], flat[..., -1:]) if flat.shape[2] in (2, 4) else (flat, None)
         if alpha is None:

@@ -1,4 +1,4 @@
-"""What two or more of the networks share: fixed bicubic enlargement, transposed convolutions that fit, bilinear starts."""
+"""What two or more of the networks share: bicubic enlargement, transposed convolutions that fit, bilinear starts."""
 
 from __future__ import annotations
 
@@ -39,6 +39,7 @@ class BicubicEnlarge(nn.Module):
         self.register_buffer("kernel", kernel.float(), persistent=False)
 
     def forward(self, y: Tensor) -> Tensor:
+        """`(B, 1, h, w)` → `(B, 1, s·h, s·w)`."""
         with torch.autocast(y.device.type, enabled=False):
             phases = F.conv2d(_mirror_two(y), self.kernel.to(y.dtype))  # (B, s², h, w)
             return F.pixel_shuffle(phases, self.scale)
@@ -52,10 +53,13 @@ def exact_transposed_conv(
     The output is (i − 1)·s − 2·padding + k + output_padding, so the two paddings have to make up for k − s.
 
     Raises:
-        ValueError: the kernel is smaller than the stride, which would leave output pixels that nothing reaches.
+        ValueError: the kernel is smaller than the stride, which would leave output pixels that nothing reaches, or
+            even for stride 1, which no padding makes up for.
     """
     if kernel_size < stride:
         raise ValueError(f"kernel_size {kernel_size} is below stride {stride}; give at least {stride}.")
+    if stride == 1 and kernel_size % 2 == 0:
+        raise ValueError(f"kernel_size {kernel_size} is even; with stride 1 give an odd one.")
     padding = -(-(kernel_size - stride) // 2)
     return nn.ConvTranspose2d(
         in_channels,

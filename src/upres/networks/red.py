@@ -3,7 +3,9 @@
 Mao et al., NIPS 2016, arXiv 1603.09056 and 1606.08921. n convolutions take the picture apart and n transposed
 convolutions put it together; every second convolution's output skips to its mirror image, the input to the end.
 
-    c_i = relu(W_i * c_{i−1}),  d_j = relu(V_j *ᵀ d_{j−1} + [n − j even] c_{n−j}),  f(y) = V_n *ᵀ d_{n−1} + c₀,  c₀ = bicubic(y)
+    c_i = relu(W_i * c_{i−1}),  c₀ = bicubic(y)
+    d_j = relu(V_j *ᵀ d_{j−1} + [n − j even] c_{n−j}),  d₀ = c_n
+    f(y) = V_n *ᵀ d_{n−1} + c₀
 
 Deviations: none in the network. The paper's text has 64 features; its published numbers were probably made with 128.
 
@@ -45,9 +47,7 @@ class RED(nn.Module):
         self.relu_after_sum = relu_after_sum
         self.enlarge = nn.Identity() if low_resolution else BicubicEnlarge(scale)
         self.convs = nn.ModuleList(nn.Conv2d(1 if i == 0 else channels, channels, 3, padding=1) for i in range(layers))
-        self.transposed = nn.ModuleList(
-            nn.ConvTranspose2d(channels, channels, 3, padding=1) for _ in range(layers - 1)
-        )
+        self.transposed = nn.ModuleList(nn.ConvTranspose2d(channels, channels, 3, padding=1) for _ in range(layers - 1))
         self.last = (
             exact_transposed_conv(channels, 1, max(3, scale), stride=scale)
             if low_resolution

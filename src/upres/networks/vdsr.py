@@ -28,9 +28,7 @@ class VDSR(nn.Module):
             on every input, so such a network cannot be run in tiles: its `halo` is None.
     """
 
-    def __init__(
-        self, *, scale: int, depth: int = 20, channels: int = 64, centred_residual: bool = False
-    ) -> None:
+    def __init__(self, *, scale: int, depth: int = 20, channels: int = 64, centred_residual: bool = False) -> None:
         super().__init__()
         self.scale = scale
         self.centred_residual = centred_residual

@@ -9,12 +9,13 @@ from __future__ import annotations
 import csv
 import logging
 import os
+import shutil
 import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -24,7 +25,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from upres.data.pack import Pack
 from upres.data.patches import PatchSource
-from upres.errors import DataError, UsageError
+from upres.errors import UsageError
 from upres.evaluation import protocol
 from upres.inference.engines import TorchEngine
 from upres.inference.upscaler import Upscaler
@@ -87,7 +88,7 @@ def train(
     resume: bool = False,
     accelerator: str = "auto",
     devices: int = 1,
-    compile: bool = True,
+    compile: bool | None = None,
     watch: Callable[[Report], None] = lambda report: None,
 ) -> Path:
     """Train a network and write its weights.
@@ -100,14 +101,15 @@ def train(
         resume: go on from the checkpoint in `out`.
         accelerator: Fabric's: `auto`, `cpu`, `cuda` or `mps`.
         devices: how many of them.
-        compile: use `torch.compile`.
+        compile: use `torch.compile`, which is up to twice as fast; if not said, where there is a C++ compiler.
         watch: called every 50 steps and after each validation.
 
     Returns:
         The path of the weights, `<network>-x<scale>.safetensors` in `out`.
 
     Raises:
-        UsageError: `resume` without a checkpoint, a checkpoint without `resume`, or a batch that the devices do not divide.
+        UsageError: `resume` without a checkpoint, a checkpoint without `resume`, or a batch that does not divide by
+            the devices.
         DataError: too few or too small pictures.
     """
     checkpoint = out / CHECKPOINT
@@ -132,15 +134,19 @@ def train(
     )
 
     torch.manual_seed(recipe.seed)
-    network = NETWORKS[recipe.network](scale=recipe.scale, **recipe.arguments)
+    network: Network = NETWORKS[recipe.network](scale=recipe.scale, **recipe.arguments)
     if recipe.start == "interpolation":
         network.start_as_interpolation()
     started_from = _take(network, init) if init else None
-    network = network.to(fabric.device, memory_format=torch.channels_last)
-    ema = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema))
+    network.to(device=fabric.device)
+    network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    ema = AveragedModel(network, multi_avg_fn=cast(Any, get_ema_multi_avg_fn(recipe.ema)))
     optimizer = torch.optim.Adam(_parameter_groups(network, recipe), lr=recipe.learning_rate)
     all_outputs = _AllOutputs(network)
-    model, optimizer = fabric.setup(torch.compile(all_outputs) if compile else all_outputs, optimizer)
+    if compile is None:
+        compile = any(map(shutil.which, ("c++", "g++", "clang++", "cl")))
+    compiled = cast(nn.Module, torch.compile(all_outputs)) if compile else all_outputs
+    model, optimizer = fabric.setup(compiled, optimizer)
     state: dict[str, Any] = {"network": network, "ema": ema, "optimizer": optimizer, "step": 0}
     if resume:
         fabric.load(checkpoint, state)
@@ -174,8 +180,7 @@ def train(
             done = state["step"] = step + 1
             validating = done % recipe.validate_every == 0 or done == recipe.steps
             if validating or done % _REPORT_EVERY == 0:
-                mean_loss = fabric.all_reduce(torch.stack(losses).mean())
-                assert isinstance(mean_loss, Tensor)
+                mean_loss = cast(Tensor, fabric.all_reduce(torch.stack(losses).mean()))
                 pace = recipe.batch * len(losses) / (time.perf_counter() - since)
                 psnr = validate(ema.module, held_out, recipe.scale) if validating and held_out.planes else None
                 report = Report(done, recipe.steps, float(mean_loss), rate, pace, psnr)

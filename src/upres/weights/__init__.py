@@ -1,0 +1,1 @@
+"""Weights files and the catalog of those that come with upres."""

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
 
-from torch import nn
+from torch import Tensor, nn
 
 from upres.errors import MissingExtraError, WeightsError
 from upres.networks import NETWORKS, Network
@@ -100,14 +100,19 @@ def load(path: str | os.PathLike[str]) -> tuple[Network, Metadata]:
     if not path.is_file():
         raise WeightsError(f"{path}: no such weights file; check the path.")
     try:
-        with safe_open(path, framework="pt") as file:
-            strings = file.metadata() or {}
-            tensors = {name: file.get_tensor(name) for name in file.keys()}
+        opened: Any = safe_open(path, framework="pt")
+        with opened as file:
+            strings: dict[str, str] = file.metadata() or {}
+            names: list[str] = list(file.keys())
+            tensors: dict[str, Tensor] = {name: file.get_tensor(name) for name in names}
     except SafetensorError as error:
         raise WeightsError(f"{path}: not a whole safetensors file ({error}); get it again.") from error
     metadata = Metadata.from_strings(strings, source=path)
     if metadata.network not in NETWORKS:
         raise WeightsError(f"{path}: is for {metadata.network!r}; this upres knows {', '.join(NETWORKS)}.")
-    network = NETWORKS[metadata.network](**metadata.arguments)
-    network.load_state_dict(tensors)
+    try:
+        network: Network = NETWORKS[metadata.network](**metadata.arguments)
+        network.load_state_dict(tensors)
+    except (RuntimeError, TypeError, ValueError) as error:
+        raise WeightsError(f"{path}: its tensors do not fit its metadata; get the file again.") from error
     return network.eval(), metadata

@@ -1,0 +1,121 @@
+from __future__ import annotations
+
+import csv
+import json
+
+import numpy as np
+import pytest
+
+import upres
+from upres.errors import DataError, OutputError, UsageError
+from upres.evaluation import protocol, report
+from upres.images import io
+from upres.images.io import Picture
+from upres.inference.upscaler import Bicubic
+
+# Bicubic under `paper`, as two independent programs computed it; the papers print the same to two decimals.
+PAPER = {
+    ("set5", 2): (33.661, 0.9299),
+    ("set5", 3): (30.392, 0.8682),
+    ("set5", 4): (28.421, 0.8104),
+    ("set14", 2): (30.232, 0.8687),
+    ("set14", 3): (27.541, 0.7736),
+    ("set14", 4): (26.000, 0.7019),
+    ("bsd100", 2): (29.558, 0.8431),
+    ("bsd100", 3): (27.207, 0.7384),
+    ("bsd100", 4): (25.961, 0.6674),
+}
+
+
+@pytest.mark.parametrize(("dataset", "scale"), PAPER)
+def test_bicubic_reproduces_the_papers(shared, dataset, scale):
+    result = report.evaluate(Bicubic(scale), shared / "data" / "test" / dataset, scale, model="bicubic")
+    psnr, ssim = PAPER[dataset, scale]
+    assert result.psnr == pytest.approx(psnr, abs=0.005)
+    assert result.ssim == pytest.approx(ssim, abs=0.0005)
+
+
+def test_selfexsr_reproduces_matlab_picture_by_picture(shared):
+    with (shared / "reference" / "matlab-bicubic.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert len(rows) == 57
+    for row in rows:
+        scale = int(row["scale"])
+        picture = io.read(shared / "data" / "test" / row["dataset"] / f"{row['image']}.png").pixels
+        score = protocol.score(Bicubic(scale), picture, scale, "selfexsr", image=row["image"])
+        assert score.psnr == pytest.approx(float(row["psnr_db"]), abs=0.01), row
+        assert score.ssim == pytest.approx(float(row["ssim"]), abs=0.0001), row
+
+
+@pytest.mark.parametrize(("name", "psnr"), [("paper", 33.66), ("selfexsr", 33.64), ("lapsrn", 33.69), ("rgb", 31.79)])
+def test_each_protocol_gives_its_known_value(shared, name, psnr):
+    result = report.evaluate(Bicubic(2), shared / "data" / "test" / "set5", 2, name, model="bicubic", with_ssim=False)
+    assert result.psnr == pytest.approx(psnr, abs=0.005)
+    assert result.protocol == name
+
+
+def test_a_perfect_upscaler_is_perfect_and_an_offset_costs_what_it_should(photo):
+    class Truth:
+        offset = 0
+
+        def luma(self, y):
+            from upres.images import colour
+
+            return (colour.to_uint8(colour.luma(photo[:300, :450])) + self.offset) / 255
+
+        def __call__(self, picture):
+            truth = photo[:300, :450]
+            return truth if picture.dtype == np.uint8 else truth / 255
+
+    for name in protocol.PROTOCOLS:
+        score = protocol.score(Truth(), photo[:300, :450], 3, name)
+        assert score.psnr == np.inf
+    off = Truth()
+    off.offset = 2
+    assert protocol.score(off, photo, 3).psnr == pytest.approx(10 * np.log10(255**2 / 4))
+
+
+def test_border_of_scale_pixels_does_not_count(photo):
+    class SpoiledBorder(Bicubic):
+        def luma(self, y):
+            result = super().luma(y)
+            result[: self.scale] = result[-self.scale :] = result[:, : self.scale] = result[:, -self.scale :] = 0
+            return result
+
+    assert protocol.score(SpoiledBorder(3), photo, 3) == protocol.score(Bicubic(3), photo, 3)
+
+
+def test_a_wrong_size_or_a_tiny_picture_is_an_error(photo):
+    with pytest.raises(UsageError, match=r"cat: the model gave \(100, 150\); \(300, 450\) was expected"):
+        protocol.score(Bicubic(1), photo, 3, image="cat")
+    with pytest.raises(UsageError, match="smaller than the scale 4"):
+        protocol.score(Bicubic(4), photo[:3], 4)
+    with pytest.raises(UsageError, match="nothing is left after shaving"):
+        protocol.score(Bicubic(4), photo[:8, :8], 4)
+
+
+def test_json_has_what_it_should(tmp_path, photo):
+    folder = tmp_path / "tiny"
+    folder.mkdir()
+    for name, pixels in (("a", photo), ("b", photo[..., 0]), ("flat", np.full((40, 40), 9, np.uint8))):
+        io.write(Picture(pixels, {}), folder / f"{name}.png")
+    result = report.evaluate(upres.load("fsrcnn", 2), folder, 2, model="fsrcnn")
+    result.write_json(tmp_path / "r.json")
+    record = json.loads((tmp_path / "r.json").read_text())
+    assert {"model", "dataset", "scale", "protocol", "psnr", "ssim", "images"} <= set(record)
+    assert (record["model"], record["dataset"], record["scale"], record["protocol"]) == ("fsrcnn", "tiny", 2, "paper")
+    assert [i["image"] for i in record["images"]] == ["a", "b", "flat"]
+    flat = report.evaluate(Bicubic(2), folder, 2, model="bicubic").to_json()
+    assert json.loads(flat)["images"][2]["psnr"] is None  # infinite: JSON has no word for it
+    with pytest.raises(OutputError, match="could not be written"):
+        result.write_json(tmp_path / "no" / "r.json")
+
+
+def test_unusable_folders_are_named(tmp_path):
+    with pytest.raises(DataError, match="no such folder"):
+        list(protocol.pictures(tmp_path / "no"))
+    with pytest.raises(DataError, match="no pictures in it"):
+        list(protocol.pictures(tmp_path))
+    io.write(Picture(np.zeros((20, 20, 4), np.uint8), {}), tmp_path / "a.png")
+    with pytest.raises(DataError, match="20×20×4 uint8; test pictures are gray or RGB of 8 bits"):
+        list(protocol.pictures(tmp_path))

@@ -1,0 +1,186 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import upres
+from upres.errors import MissingExtraError, ScaleError, UnknownModelError, UsageError, WeightsError
+from upres.images import colour
+from upres.images.resize import imresize
+
+DTYPES = ("uint8", "uint16", "float32", "float64")
+SHAPES = ((), (1,), (2,), (3,), (4,))
+
+
+@pytest.fixture(scope="module")
+def double():
+    return upres.load("fsrcnn", 2, precision="f32")
+
+
+@pytest.fixture(scope="module", params=["fsrcnn", "espcn", "bicubic"])
+def model(request):
+    return upres.load(request.param, 2)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.integers(1, 40), st.integers(1, 40), st.sampled_from(DTYPES), st.sampled_from(SHAPES), st.integers(0, 2**32 - 1)
+)
+def test_any_picture_keeps_dtype_and_channels(height, width, dtype, channels, seed):
+    random = np.random.default_rng(seed).random((height, width, *channels))
+    peak = {"uint8": 255, "uint16": 65535}.get(dtype, 1)
+    picture = (random * peak).astype(dtype)
+    before = picture.copy()
+    for name in ("fsrcnn", "bicubic"):
+        large = upres.upscale(picture, 2, name)
+        assert large.dtype == picture.dtype
+        assert large.shape == (2 * height, 2 * width, *channels)
+        assert large.max() <= peak
+        assert large.min() >= 0
+    np.testing.assert_array_equal(picture, before)
+
+
+def test_flat_pictures_keep_their_colour(model):
+    for value in ((0, 0, 0), (255, 255, 255), (200, 30, 90)):
+        picture = np.full((40, 40, 3), value, np.uint8)
+        inside = model(picture)[20:60, 20:60].astype(int)
+        assert np.abs(inside - value).max() <= 2
+
+
+def test_gray_goes_the_way_of_equal_channels(double, photo):
+    gray = photo[..., 1]
+    colours = double(np.stack([gray] * 3, axis=-1))
+    assert np.abs(colours - double(gray)[..., None].astype(int)).max() <= 1
+    np.testing.assert_array_equal(double(gray[..., None])[..., 0], double(gray))
+
+
+def test_colour_is_the_network_on_luma_and_bicubic_on_the_rest(double, photo):
+    result = colour.rgb_to_ycbcr(double(photo / 255.0) * 255.0)
+    ycbcr = colour.rgb_to_ycbcr(photo)
+    inside = (photo.repeat(2, 0).repeat(2, 1) > 40).all(-1) & (photo.repeat(2, 0).repeat(2, 1) < 215).all(
+        -1
+    )  # not clipped
+    expected = double.luma(ycbcr[..., 0] / 255) * 255
+    np.testing.assert_allclose(result[..., 0][inside], expected[inside], atol=0.02)
+    np.testing.assert_allclose(result[..., 1:][inside], imresize(ycbcr[..., 1:], 2)[inside], atol=0.02)
+
+
+def test_luma_is_not_clipped_and_takes_doubles(double):
+    edge = np.zeros((32, 32))
+    edge[:, 16:] = 1
+    result = double.luma(edge)
+    assert result.dtype == np.float32
+    assert result.max() > 1
+    assert result.min() < 0
+
+
+def test_transparency_leaves_no_fringe(double):
+    # A red disc on transparent green: enlarged, no green may shine through at its edge.
+    i, j = np.mgrid[:40, :40]
+    disc = (i - 20) ** 2 + (j - 20) ** 2 < 144
+    picture = np.zeros((40, 40, 4), np.uint8)
+    picture[..., 1] = 255
+    picture[disc] = (255, 0, 0, 255)
+    large = double(picture).astype(int)
+    visible = large[..., 3] > 32
+    assert (large[visible][:, 1] - large[visible][:, 2]).max() <= 2  # overshoot whitens, green would not
+    assert large[visible][:, 0].min() >= 90
+    assert large[..., 3].max() == 255
+    assert large[0, 0, 3] == 0
+
+
+def test_opaque_alpha_changes_nothing(double, photo):
+    opaque = np.dstack([photo, np.full(photo.shape[:2], 255, np.uint8)])
+    large = double(opaque)
+    assert (large[..., 3] == 255).all()
+    np.testing.assert_array_equal(large[..., :3], double(photo))
+
+
+def test_sixteen_bits_keep_their_levels(double):
+    ramp = np.tile(np.linspace(0, 65535, 4096).astype(np.uint16), (16, 1))
+    assert len(np.unique(double(ramp))) > 6000
+    deep, shallow = double(ramp).astype(float) / 257, double((ramp // 257).astype(np.uint8)).astype(float)
+    assert np.abs(deep - shallow).mean() < 1.5
+
+
+def test_deep_pictures_never_run_in_bf16(monkeypatch):
+    asked = []
+    upscaler = upres.load("fsrcnn", 2)
+    upscaler.precision = "bf16"
+    make = upscaler._make_engine
+    monkeypatch.setattr(upscaler, "_make_engine", lambda precision: asked.append(precision) or make("f32"))
+    upscaler(np.zeros((8, 8), np.uint16))
+    upscaler(np.zeros((8, 8), np.float32))
+    assert asked == ["f32"]
+    upscaler(np.zeros((8, 8), np.uint8))
+    assert asked == ["f32", "bf16"]
+
+
+@pytest.mark.parametrize(
+    ("picture", "says"),
+    [
+        (np.zeros((4, 4), np.int64), "dtype int64; give uint8, uint16, float32, float64"),
+        (np.zeros((4, 4), bool), "dtype bool"),
+        (np.zeros((4, 4, 5), np.uint8), r"shape \(4, 4, 5\); give \(h, w\)"),
+        (np.zeros((0, 4), np.uint8), "no empty side"),
+        (np.zeros(4, np.uint8), r"shape \(4,\)"),
+    ],
+)
+def test_wrong_pictures_are_named(model, picture, says):
+    with pytest.raises(UsageError, match=says):
+        model(picture)
+
+
+def test_wrong_luma_is_named(double):
+    for y in (np.zeros((4, 4), np.uint8), np.zeros((4, 4, 1)), np.zeros((0, 4))):
+        with pytest.raises(UsageError, match="it takes float"):
+            double.luma(y)
+
+
+def test_engines_agree(photo):
+    y = (photo[..., 0] / 255).astype(np.float32)
+    results = [upres.load("fsrcnn", 2, engine=e, precision="f32").luma(y) for e in ("openvino", "onnxruntime", "torch")]
+    for other in results[1:]:
+        np.testing.assert_allclose(other, results[0], atol=1e-5)
+
+
+def test_load_takes_files(photo):
+    record = upres.models()[-1]
+    y = (photo[:40, :40, 0] / 255).astype(np.float32)
+    expected = upres.load(record.name, record.scale, precision="f32").luma(y)
+    for path in (record.onnx, str(record.onnx), record.safetensors):
+        np.testing.assert_allclose(upres.load(path, record.scale, precision="f32").luma(y), expected, atol=1e-5)
+
+
+def test_load_names_what_is_wrong(tmp_path):
+    onnx, safetensors = upres.models()[-1].onnx, upres.models()[-1].safetensors
+    wrong_scale = 5
+    with pytest.raises(UnknownModelError, match="did you mean espcn"):
+        upres.load("epscn")
+    for model in ("fsrcnn", onnx, safetensors):
+        with pytest.raises(ScaleError, match="has no scale 5"):
+            upres.load(model, wrong_scale)
+    with pytest.raises(UsageError, match="scale is 0"):
+        upres.load("bicubic", 0)
+    with pytest.raises(UsageError, match="tile is 0"):
+        upres.load("fsrcnn", tile=0)
+    with pytest.raises(WeightsError, match="no such model file"):
+        upres.load(tmp_path / "a.onnx")
+    (tmp_path / "a.onnx").write_text("not a model")
+    with pytest.raises(WeightsError, match="cannot read this file"):
+        upres.load(tmp_path / "a.onnx")
+    with pytest.raises(UsageError, match="has no bf16"):
+        upres.load("fsrcnn", engine="onnxruntime", precision="bf16")
+    with pytest.raises(UsageError, match="does not run ONNX"):
+        upres.load(onnx, upres.models()[-1].scale, engine="torch")
+
+
+def test_a_missing_extra_names_its_install(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "torch", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'upres\[train\]'"):
+        upres.load("fsrcnn", engine="torch")
+    monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'upres\[onnxruntime\]'"):
+        upres.load("fsrcnn", engine="onnxruntime")(np.zeros((4, 4), np.uint8))

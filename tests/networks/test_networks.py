@@ -1,0 +1,222 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+
+from upres.images.resize import imresize
+from upres.networks import DRCN, DRRN, ESPCN, FSRCNN, NETWORKS, RED, SRCNN, VDSR, LapSRN, Network
+from upres.networks.layers import BicubicEnlarge, bilinear_phases, bilinear_transposed, exact_transposed_conv
+
+SCALES = [(name, scale) for name in NETWORKS for scale in ((2, 4, 8) if name == "lapsrn" else (2, 3, 4))]
+
+# The forms in the notes and the papers' variants, each with its weights counted without biases and slopes.
+VARIANTS: dict[str, tuple[Callable[[], Network], int]] = {
+    "SRCNN 9-5-5": (lambda: SRCNN(scale=2), 57_184),
+    "SRCNN 9-3-5": (lambda: SRCNN(scale=2, kernel_sizes=(9, 3, 5)), 24_416),
+    "SRCNN 9-1-5, notes": (lambda: SRCNN(scale=2, kernel_sizes=(9, 1, 5)), 8_032),
+    "FSRCNN(56, 12, 4)": (lambda: FSRCNN(scale=2), 12_464),
+    "FSRCNN-s(32, 5, 1)": (lambda: FSRCNN(scale=2, d=32, s=5, m=1), 3_937),
+    "FSRCNN, notes": (lambda: FSRCNN(scale=2, mapping_activations=False, shared_slope=True), 12_464),
+    "ESPCN x2": (lambda: ESPCN(scale=2), 21_184),
+    "ESPCN x3": (lambda: ESPCN(scale=3), 22_624),
+    "ESPCN x4": (lambda: ESPCN(scale=4), 24_640),
+    "VDSR": (lambda: VDSR(scale=2), 664_704),
+    "VDSR, notes": (lambda: VDSR(scale=2, depth=22, centred_residual=True), 664_704 + 2 * 36_864),
+    "DRCN": (lambda: DRCN(scale=2), 1_774_080),
+    "DRCN, notes": (
+        lambda: DRCN(scale=2, embedding_layers=1, reconstruction_layers=1, output_relu=True, ensemble_bias=True),
+        594_432,
+    ),
+    "RED30": (lambda: RED(scale=2), 1_033_344),
+    "RED30 with 128": (lambda: RED(scale=2, channels=128), 4_131_072),
+    "RED20": (lambda: RED(scale=2, layers=10), 664_704),
+    "RED10": (lambda: RED(scale=2, layers=5), 296_064),
+    "RED, notes": (
+        lambda: RED(scale=2, layers=6, channels=32, low_resolution=True, relu_after_sum=False),
+        2 * 9 * 32 + 10 * 9 * 32 * 32,
+    ),
+    "DRRN B1U25": (lambda: DRRN(scale=2), 297_216),
+    "DRRN B1U9": (lambda: DRRN(scale=2, units=9), 297_216),
+    "DRRN B1U5 with 32": (lambda: DRRN(scale=2, units=5, channels=32), 2 * 9 * 32 + 2 * 9 * 32 * 32),
+    "DRRN without BN": (lambda: DRRN(scale=2, units=9, batch_norm=False), 297_216),
+    "DRRN, notes": (
+        lambda: DRRN(scale=2, units=15, unit="post_activation"),
+        2 * 9 * 128 + 2 * 9 * 128 * 128 + 2 * 128 * 128,
+    ),
+    "LapSRN x2": (lambda: LapSRN(scale=2), 406_672),
+    "LapSRN x4": (lambda: LapSRN(scale=4), 812_768),
+    "LapSRN x8": (lambda: LapSRN(scale=8), 1_218_864),
+    "LapSRN x4, paper's 4x4": (lambda: LapSRN(scale=4, up_kernel=4), 812_768 + 2 * 7 * 64 * 64),
+    "LapSRN x8, notes": (lambda: LapSRN(scale=8, convolutions=3, shared_levels=True), 576 + 4 * 36_864 + 576 + 16),
+}
+SMALL = {
+    "vdsr": {"channels": 8},
+    "drcn": {"channels": 8, "recursions": 4},
+    "red": {"channels": 8},
+    "drrn": {"channels": 8, "units": 3},
+    "lapsrn": {"channels": 8},
+}
+
+
+def small(name: str, scale: int) -> Network:
+    torch.manual_seed(0)
+    return NETWORKS[name](scale=scale, **SMALL.get(name, {})).eval()
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_parameter_counts_are_those_of_the_papers(variant):
+    make, expected = VARIANTS[variant]
+    assert sum(p.numel() for p in make().parameters() if p.ndim == 4) == expected
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_variant_keeps_the_contract(variant):
+    network, y = VARIANTS[variant][0]().eval(), torch.rand(1, 1, 3, 2)
+    with torch.inference_mode():
+        outputs = network.outputs(y)
+        assert outputs[-1].shape == (1, 1, 3 * network.scale, 2 * network.scale)
+        torch.testing.assert_close(outputs[-1], network(y), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(("name", "scale"), SCALES)
+@pytest.mark.parametrize("size", [(1, 1), (1, 7), (2, 1), (5, 3), (16, 17)])
+def test_output_is_exactly_scale_times_the_input(name, scale, size):
+    with torch.inference_mode():
+        result = small(name, scale)(torch.rand(2, 1, *size))
+    assert result.shape == (2, 1, scale * size[0], scale * size[1])
+    assert result.isfinite().all()
+
+
+@pytest.mark.parametrize(("name", "scale"), SCALES)
+def test_last_supervised_prediction_is_the_output(name, scale):
+    network, y = small(name, scale), torch.rand(1, 1, 9, 8)
+    with torch.inference_mode():
+        outputs = network.outputs(y)
+        torch.testing.assert_close(outputs[-1], network(y), rtol=0, atol=0)
+    expected = {"drcn": 5, "lapsrn": scale.bit_length() - 1}.get(name, 1)
+    assert len(outputs) == expected
+
+
+@pytest.mark.parametrize(("name", "scale"), SCALES)
+def test_halo_is_how_far_the_gradient_reaches(name, scale):
+    network = small(name, scale).double()
+    for parameter in network.parameters():
+        nn.init.uniform_(parameter, 0.01, 0.02)  # positive throughout, so that no ReLU hides a path
+    assert network.halo is not None
+    middle = network.halo + 2
+    y = torch.rand(1, 1, 2 * middle + 1, 2 * middle + 1, dtype=torch.float64, requires_grad=True)
+    output = network(y)
+    reach = 0
+    for phase in (0, scale - 1):
+        (gradient,) = torch.autograd.grad(
+            output[0, 0, middle * scale + phase, middle * scale + phase], y, retain_graph=True
+        )
+        reach = max(reach, int((gradient[0, 0].nonzero() - middle).abs().max()))
+    assert reach <= network.halo
+    assert reach >= network.halo - 1  # the bicubic enlargement's two pixels are counted in full on either side
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_overfits_one_patch(name):
+    torch.manual_seed(0)
+    network = NETWORKS[name](scale=2)
+    network.start_as_interpolation()
+    truth = torch.from_numpy(_texture(16))[None, None]
+    low = torch.from_numpy(imresize(truth[0, 0].numpy(), 0.5))[None, None]
+    optimizer = torch.optim.Adam(network.parameters(), 2e-3)
+
+    def error(result: Tensor) -> float:
+        return float((result.detach() - truth).abs().mean())
+
+    first = error(network(low))
+    for _ in range(150):
+        result = network(low)
+        if error(result) < 0.4 * first:
+            return
+        optimizer.zero_grad()
+        torch.nn.functional.mse_loss(result, truth).backward()
+        optimizer.step()
+    pytest.fail(f"after 150 steps the error is {error(network(low)):.4f}; it began at {first:.4f}")
+
+
+def _texture(side: int) -> np.ndarray:
+    i, j = np.mgrid[:side, :side]
+    return (0.5 + 0.2 * np.sin(i * 1.9) + 0.2 * np.cos(j * 1.3 + i)).astype(np.float32)
+
+
+@pytest.mark.parametrize("scale", [1, 2, 3, 4, 8])
+@pytest.mark.parametrize("size", [(1, 1), (1, 2), (3, 1), (7, 5), (30, 20)])
+def test_bicubic_layer_equals_imresize(scale, size):
+    y = np.random.default_rng(0).random(size)
+    result = BicubicEnlarge(scale).double()(torch.from_numpy(y)[None, None])[0, 0].numpy()
+    np.testing.assert_allclose(result, imresize(y, scale), atol=1e-7)  # the layer's kernel is kept in float32
+
+
+@pytest.mark.parametrize("name", ["vdsr", "drcn", "red", "drrn"])
+def test_residual_networks_start_as_bicubic(name):
+    network = small(name, 3)
+    network.start_as_interpolation()
+    y = torch.rand(1, 1, 8, 9)
+    torch.testing.assert_close(network(y), BicubicEnlarge(3)(y))
+
+
+@pytest.mark.parametrize(
+    ("name", "scale", "tolerance"),
+    [
+        ("srcnn", 2, 0.02),
+        ("lapsrn", 2, 1e-5),
+        ("lapsrn", 4, 1e-5),
+        *((n, s, 0.06) for n in ("espcn", "fsrcnn") for s in (2, 3, 4)),
+    ],
+)
+def test_the_others_start_as_interpolation(name, scale, tolerance):
+    network = NETWORKS[name](scale=scale).eval()
+    network.start_as_interpolation()
+    y = 0.3 + 0.4 * torch.rand(1, 1, 24, 24)
+    mode = "bicubic" if name == "srcnn" else "bilinear"
+    expected = BicubicEnlarge(scale)(y) if mode == "bicubic" else y
+    for factor in [] if mode == "bicubic" else [2] * (scale.bit_length() - 1) if name == "lapsrn" else [scale]:
+        expected = nn.functional.interpolate(expected, scale_factor=factor, mode="bilinear")
+    inside = (..., slice(8 * scale, -8 * scale), slice(8 * scale, -8 * scale))
+    assert (network(y) - expected)[inside].abs().mean() < tolerance
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_bilinear_kernels_agree_with_torch(scale):
+    y = torch.rand(1, 1, 12, 10)
+    expected = nn.functional.interpolate(y, scale_factor=scale, mode="bilinear")
+    inside = (..., slice(2 * scale, -2 * scale), slice(2 * scale, -2 * scale))
+    phases = nn.functional.conv2d(y, bilinear_phases(scale)[:, None], padding=1)
+    torch.testing.assert_close(nn.functional.pixel_shuffle(phases, scale)[inside], expected[inside])
+    up = exact_transposed_conv(1, 1, 9, stride=scale, bias=False)
+    with torch.no_grad():
+        up.weight[0, 0] = bilinear_transposed(9, stride=scale)
+    torch.testing.assert_close(up(y)[inside], expected[inside])
+
+
+def test_drrn_units_share_convolutions_and_add_the_blocks_start():
+    network = DRRN(scale=2, units=3, channels=4, batch_norm=False).eval()
+    block = network.blocks[0]
+    x = torch.rand(1, 1, 6, 6)
+    one, two = block.units[0][0].conv, block.units[0][1].conv
+    start = block.first.conv(x.relu())
+    expected = start
+    for _ in range(3):
+        expected = two(one(expected.relu()).relu()) + start
+    torch.testing.assert_close(block(x), expected)
+
+
+def test_lapsrn_names_the_scales_it_has():
+    with pytest.raises(ValueError, match="scale 3; it doubles level by level, so choose 2, 4 or 8"):
+        LapSRN(scale=3)
+
+
+def test_a_transposed_kernel_below_its_stride_is_refused():
+    with pytest.raises(ValueError, match="kernel_size 3 is below stride 4"):
+        exact_transposed_conv(1, 1, 3, stride=4)
+    with pytest.raises(ValueError, match="kernel_size 4 is even; with stride 1 give an odd one"):
+        exact_transposed_conv(1, 1, 4, stride=1)

@@ -1,0 +1,206 @@
+from __future__ import annotations
+
+import json
+import os
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import upres
+from upres.images import io
+from upres.images.io import Picture
+
+REPOSITORY = Path(__file__).parent.parent
+
+
+def upres_(*arguments, cwd=None, **options):
+    """Run the command in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-m", "upres", *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        cwd=cwd,
+        env=os.environ | {"COLUMNS": "200"},
+        timeout=300,
+        **options,
+    )
+
+
+@pytest.fixture
+def picture(tmp_path, photo):
+    path = tmp_path / "photo.png"
+    io.write(Picture(photo[:60, :80], {}), path)
+    return path
+
+
+def test_upscale_writes_a_picture_beside(picture):
+    done = upres_("upscale", picture)
+    assert (done.returncode, done.stderr) == (0, "")
+    large = io.read(picture.with_name("photo-x2.png")).pixels
+    np.testing.assert_array_equal(large, upres.upscale(io.read(picture).pixels, 2))
+    assert "photo-x2.png: 160×120" in done.stdout
+
+
+def test_upscale_takes_out_scale_model_and_several(picture, tmp_path):
+    done = upres_("upscale", picture, "-o", tmp_path / "a.webp", "--scale", 3, "--model", "bicubic")
+    assert done.returncode == 0
+    assert io.read(tmp_path / "a.webp").pixels.shape == (180, 240, 3)
+    (tmp_path / "out").mkdir()
+    done = upres_("upscale", picture, tmp_path / "a.webp", tmp_path / "missing.png", "-o", tmp_path / "out")
+    assert done.returncode == 1
+    assert sorted(p.name for p in (tmp_path / "out").iterdir()) == ["a-x2.webp", "photo-x2.png"]
+    assert "missing.png: no such file" in done.stderr
+    assert "1 of 3 pictures failed" in done.stderr
+
+
+def test_overwrite_is_asked_for(picture):
+    target = picture.with_name("photo-x2.png")
+    target.write_text("mine")
+    done = upres_("upscale", picture)
+    assert (done.returncode, target.read_text()) == (1, "mine")
+    assert "exists already; give --overwrite" in done.stderr
+    assert upres_("upscale", picture, "--overwrite").returncode == 0
+    assert io.read(target).pixels.shape == (120, 160, 3)
+
+
+def _bad_files(folder, photo):
+    io.write(Picture(photo, {}), folder / "whole.png")
+    whole = (folder / "whole.png").read_bytes()
+    (folder / "whole.png").unlink()
+    (folder / "cut.png").write_bytes(whole[: len(whole) // 2])
+    (folder / "empty.jpg").touch()
+    (folder / "text.jpg").write_text("not a picture")
+    header = bytearray(whole)
+    header[16:24] = bytes(8)
+    (folder / "zero.png").write_bytes(header)
+    io.write(Picture(photo[:20, :20], {}), folder / "good.png")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (["missing.png"], 1, "missing.png: no such file; check the path."),
+        (["cut.png"], 1, "cut.png: the picture is damaged or cut short"),
+        (["empty.jpg"], 1, "empty.jpg: the file is empty"),
+        (["text.jpg"], 1, "text.jpg: not a picture that upres can read"),
+        (["zero.png"], 1, "zero.png: not a picture that upres can read"),
+        (["."], 1, ".: this is a folder"),
+        (["good.png", "--scale", "7"], 2, "fsrcnn has no scale 7; it has 2, 3, 4. Choose one of these."),
+        (["good.png", "--scale", "0"], 2, "scale is 0; it must be at least 1."),
+        (["good.png", "--model", "espcm"], 2, "unknown model 'espcm'; did you mean espcn"),
+        (["good.png", "--model", "no.onnx"], 1, "no.onnx: no such model file; check the path."),
+        (["good.png", "-o", "a.xyz"], 2, "cannot write a file ending in '.xyz'; use one of .png"),
+        (["good.png", "-o", "no/a.png"], 1, "the folder no does not exist; create it first."),
+        (["good.png", "good.png", "-o", "a.png"], 2, "a.png: is not a folder"),
+        (["good.png", "-o", "good.png"], 1, "exists already"),
+        (["good.png", "--engine", "magic"], 2, "magic"),
+        ([], 2, "Missing argument"),
+    ],
+)
+def test_bad_input_is_one_sentence_and_leaves_nothing(tmp_path, photo, arguments, code, says):
+    _bad_files(tmp_path, photo)
+    before = sorted(p.name for p in tmp_path.iterdir())
+    done = upres_("upscale", *arguments, cwd=tmp_path)
+    assert done.returncode == code
+    assert says in done.stderr
+    assert "Traceback" not in done.stderr
+    if done.stderr.startswith("upres: "):
+        assert done.stderr.count("\n") == 1
+    assert done.stdout == ""
+    assert sorted(p.name for p in tmp_path.iterdir()) == before
+
+
+def test_a_full_disk_leaves_no_half_written_file(picture):
+    """A limit on file size stands in for a full disk: the write fails half way in the same manner."""
+    before = sorted(p.name for p in picture.parent.iterdir())
+    done = upres_("upscale", picture, preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096)))
+    assert done.returncode == 1
+    assert "photo-x2.png: could not be written" in done.stderr
+    assert done.stderr.count("\n") == 1
+    assert sorted(p.name for p in picture.parent.iterdir()) == before
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs another user's identity")
+def test_a_folder_that_is_not_writable(picture):
+    picture.parent.chmod(0o555)
+    try:
+        if os.access(picture.parent, os.W_OK):  # root may write anywhere; what it meets is a missing directory
+            pytest.skip("this user may write anywhere")
+        done = upres_("upscale", picture)
+    finally:
+        picture.parent.chmod(0o755)
+    assert done.returncode == 1
+    assert "is not writable; give -o" in done.stderr
+
+
+def test_models_lists_the_catalog():
+    done = upres_("models")
+    assert done.returncode == 0
+    for record in upres.models():
+        assert record.name in done.stdout
+        assert f"{record.parameters:,}" in done.stdout
+        assert f"{record.results['set5'][0]:.2f}" in done.stdout
+    listed = json.loads(upres_("models", "--json").stdout)
+    assert [(e["name"], e["scale"]) for e in listed] == [(r.name, r.scale) for r in upres.models()]
+
+
+def test_evaluate_prints_and_writes_scores(tmp_path, picture):
+    folder = picture.parent / "set"
+    folder.mkdir()
+    picture.rename(folder / "a.png")
+    done = upres_(
+        "evaluate", "bicubic", "--data", folder, "--scale", 3, "--protocol", "rgb", "--json", tmp_path / "r.json"
+    )
+    assert done.returncode == 0
+    record = json.loads((tmp_path / "r.json").read_text())
+    assert (record["model"], record["scale"], record["protocol"]) == ("bicubic", 3, "rgb")
+    assert f"{record['psnr']:.3f} dB" in done.stdout
+    for arguments, code, says in (
+        (["bicubic", "--data", tmp_path / "no"], 1, "no such folder"),
+        (["bicubicc", "--data", folder], 2, "did you mean bicubic"),
+        (["bicubic", "--data", folder, "--protocol", "mine"], 2, "mine"),
+    ):
+        done = upres_("evaluate", *arguments)
+        assert done.returncode == code
+        assert says in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_pack_train_export_and_use(tmp_path, photo):
+    """The whole way on a small scale: pictures, pack, training, ONNX file, a picture."""
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for i in range(10):
+        io.write(Picture(photo[i * 20 : i * 20 + 110, i * 30 : i * 30 + 120], {}), pictures / f"{i}.png")
+    (pictures / "notes.txt").write_text("not a picture")
+    done = upres_("pack", pictures, "-o", tmp_path / "p.pack")
+    assert done.returncode == 0
+    assert "notes.txt" in done.stderr
+    arguments = ["train", "espcn", "--scale", 2, "--data", tmp_path / "p.pack", "--steps", 6, "--no-compile"]
+    done = upres_(*arguments, "--out", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    onnx = tmp_path / "run" / "espcn-x2.onnx"
+    assert onnx.exists()
+    done = upres_("upscale", pictures / "0.png", "--model", onnx)
+    assert done.returncode == 0, done.stderr
+    assert io.read(pictures / "0-x2.png").pixels.shape == (220, 240, 3)
+    done = upres_(*arguments, "--out", tmp_path / "second", "--init", tmp_path / "run" / "espcn-x2.safetensors")
+    assert done.returncode == 0, done.stderr
+
+
+def test_bad_training_calls(tmp_path):
+    for arguments, code, says in (
+        (["espcm", "--data", tmp_path], 2, "no recipe 'espcm'"),
+        (["espcn", "--data", tmp_path / "no"], 1, "no such folder or pack"),
+        (["espcn", "--data", tmp_path], 1, "is a usable picture; add some"),
+        (["espcn", "--data", tmp_path, "--steps", 0], 2, "steps = 0; it must be at least 1"),
+        (["espcn", "--data", tmp_path, "--init", "espcm-x2"], 2, "unknown model 'espcm'"),
+    ):
+        done = upres_("train", *arguments)
+        assert done.returncode == code, done.stderr
+        assert says in done.stderr
+        assert "Traceback" not in done.stderr

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from torch import nn
+
+from upres.errors import WeightsError
+from upres.export import SubPixelConv, deployable, export, parity_error, to_onnx
+from upres.inference.engines import OpenVINOEngine, read_metadata
+from upres.networks import NETWORKS, RED, LapSRN
+from upres.networks.layers import exact_transposed_conv
+from upres.weights import store
+
+SCALES = [(name, scale) for name in NETWORKS for scale in ((2, 4) if name == "lapsrn" else (2, 3))]
+SMALL = {"drcn": {"channels": 16, "recursions": 3}, "drrn": {"channels": 16, "units": 2}, "red": {"layers": 5}}
+
+
+def trained_looking(name, scale):
+    """A network whose output is near a picture, as after training: interpolation and a little noise."""
+    torch.manual_seed(0)
+    network = NETWORKS[name](scale=scale, **SMALL.get(name, {})).eval()
+    network.start_as_interpolation()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter += 0.01 * parameter.std(correction=0) * torch.randn_like(parameter)
+    return network
+
+
+def metadata_of(network, name):
+    return store.Metadata(
+        network=name,
+        arguments={"scale": network.scale, **SMALL.get(name, {})},
+        scale=network.scale,
+        halo=network.halo,
+        parameters=1,
+        recipe={},
+        steps=0,
+        seed=0,
+        data="",
+        commit="",
+    )
+
+
+@pytest.mark.parametrize(("kernel_size", "stride"), [(3, 1), (3, 2), (4, 2), (4, 4), (5, 3), (9, 2), (9, 3), (9, 4)])
+@pytest.mark.parametrize("bias", [True, False])
+def test_sub_pixel_form_computes_the_transposed_convolution(kernel_size, stride, bias):
+    transposed = exact_transposed_conv(3, 2, kernel_size, stride=stride, bias=bias)
+    x = torch.rand(2, 3, 7, 5)
+    with torch.no_grad():
+        torch.testing.assert_close(SubPixelConv(transposed)(x), transposed(x))
+
+
+def test_no_transposed_convolution_is_left_and_sharing_stays():
+    for network in (RED(scale=2, layers=5), LapSRN(scale=4, shared_levels=True, convolutions=2)):
+        graph = deployable(network)
+        assert not any(isinstance(m, nn.ConvTranspose2d) for m in graph.modules())
+        assert any(isinstance(m, nn.ConvTranspose2d) for m in network.modules())
+    assert graph.levels[0] is graph.levels[1]
+
+
+@pytest.mark.parametrize(("name", "scale"), SCALES)
+def test_every_network_exports_and_three_engines_agree(name, scale, tmp_path):
+    network = trained_looking(name, scale)
+    path = tmp_path / "n.onnx"
+    path.write_bytes(to_onnx(network, metadata_of(network, name)))
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    openvino = OpenVINOEngine(path)
+    for size in ((1, 1), (2, 9), (33, 21)):
+        y = torch.rand(*size)
+        with torch.inference_mode():
+            expected = network(y[None, None])[0, 0].numpy()
+        np.testing.assert_allclose(session.run(None, {"luma": y.numpy()[None, None]})[0][0, 0], expected, atol=1e-5)
+        np.testing.assert_allclose(openvino(y.numpy()), expected, atol=1e-5)
+
+
+def test_file_carries_the_metadata_and_its_parity(tmp_path):
+    network = trained_looking("espcn", 2)
+    store.save(network, metadata_of(network, "espcn"), tmp_path / "e.safetensors")
+    path = export(tmp_path / "e.safetensors")
+    assert path == tmp_path / "e.onnx"
+    strings = read_metadata(path)
+    assert float(strings.pop("parity")) <= 1e-5
+    assert store.Metadata.from_strings(strings, source=path) == metadata_of(network, "espcn")
+    assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
+
+
+def test_a_graph_that_computes_something_else_is_refused(monkeypatch):
+    network = trained_looking("espcn", 2)
+    model = onnx.load_from_string(to_onnx(network, metadata_of(network, "espcn")))
+    with torch.no_grad():
+        network.conv3.bias += 1e-3
+    assert parity_error(model, network) == pytest.approx(1e-3, rel=0.01)
+    monkeypatch.setattr("upres.export.parity_error", lambda model, network: float("nan"))
+    with pytest.raises(WeightsError, match="the exported graph is off by nan"):
+        to_onnx(network, metadata_of(network, "espcn"))

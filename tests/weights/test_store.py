@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from upres.errors import WeightsError
+from upres.networks import FSRCNN
+from upres.weights import store
+
+
+@pytest.fixture
+def metadata():
+    return store.Metadata(
+        network="fsrcnn",
+        arguments={"scale": 3, "d": 8, "s": 4, "m": 1},
+        scale=3,
+        halo=4,
+        parameters=7,
+        recipe={"rescale": [1.0]},
+        steps=5,
+        seed=1,
+        data="d",
+        commit="c",
+        results={"set5": [30.0, 0.9]},
+    )
+
+
+def test_network_and_metadata_come_back(tmp_path, metadata):
+    network = FSRCNN(**metadata.arguments).eval()
+    store.save(network, metadata, tmp_path / "a.safetensors")
+    back, read = store.load(tmp_path / "a.safetensors")
+    assert read == metadata
+    y = torch.rand(1, 1, 5, 6)
+    torch.testing.assert_close(back(y), network(y), rtol=0, atol=0)
+
+
+def test_damaged_files_are_named(tmp_path, metadata):
+    path = tmp_path / "a.safetensors"
+    with pytest.raises(WeightsError, match="no such weights file"):
+        store.load(path)
+    store.save(FSRCNN(**metadata.arguments), metadata, path)
+    whole = path.read_bytes()
+    for content in (b"", whole[:100], whole[:-50]):
+        path.write_bytes(content)
+        with pytest.raises(WeightsError, match="not a whole safetensors file"):
+            store.load(path)
+    save_file({"a": torch.zeros(1)}, path)
+    with pytest.raises(WeightsError, match="no upres metadata in it"):
+        store.load(path)
+    save_file({"a": torch.zeros(1)}, path, metadata={"format": store.FORMAT, "network": "oops"})
+    with pytest.raises(WeightsError, match="metadata is damaged"):
+        store.load(path)
+
+
+def test_tensors_that_do_not_fit_the_arguments_are_an_error(tmp_path, metadata):
+    store.save(FSRCNN(scale=3), metadata, tmp_path / "a.safetensors")
+    with pytest.raises(WeightsError, match="do not fit"):
+        store.load(tmp_path / "a.safetensors")
