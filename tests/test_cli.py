@@ -192,6 +192,15 @@ def test_pack_train_export_and_use(tmp_path, photo):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize("package", ["torch", "lightning"])
+def test_training_without_its_packages_names_their_install(package, tmp_path):
+    code = f"import sys; sys.modules[{package!r}] = None; sys.argv[1:] = ['train', 'espcn', '--data', '.']"
+    code += "; import upres.__main__"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, timeout=60)
+    assert done.returncode == 1
+    assert done.stderr == f"upres: this needs {package}, which is not installed; run: pip install 'upres[train]'\n"
+
+
 def test_bad_training_calls(tmp_path):
     for arguments, code, says in (
         (["espcm", "--data", tmp_path], 2, "no recipe 'espcm'"),

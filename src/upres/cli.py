@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 import upres
-from upres.errors import UpresError, UsageError
+from upres.errors import MissingExtraError, UpresError, UsageError
 
 if TYPE_CHECKING:
     from upres.evaluation.protocol import Score
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 Engine = Literal["openvino", "onnxruntime", "torch"]
 Precision = Literal["auto", "f32", "bf16"]
 Protocol = Literal["paper", "selfexsr", "lapsrn", "rgb"]
+
+_TRAINING_PACKAGES = ("torch", "lightning", "safetensors", "onnx", "onnxscript", "tensorboard")
 
 app = typer.Typer(
     name="upres",
@@ -35,6 +37,12 @@ def main() -> None:
     """Run the command line: exit code 0 for success, 1 for a failure, 2 for a call that is wrong."""
     try:
         app()
+    except ModuleNotFoundError as error:
+        package = (error.name or "").partition(".")[0]
+        if package not in _TRAINING_PACKAGES:
+            raise
+        print(f"upres: {MissingExtraError(package, 'train')}", file=sys.stderr)
+        sys.exit(1)
     except UpresError as error:
         print(f"upres: {error}", file=sys.stderr)
         sys.exit(2 if isinstance(error, UsageError) else 1)

@@ -104,7 +104,7 @@ def score(
         scale: the whole factor to reduce and enlarge by.
         protocol: one of `PROTOCOLS`.
         image: the name that the score carries.
-        with_ssim: also compute SSIM, which takes far longer than PSNR and needs scikit-image.
+        with_ssim: also compute SSIM, which takes far longer than PSNR.
 
     Raises:
         UsageError: the result does not have the truth's size, or nothing is left after shaving.
