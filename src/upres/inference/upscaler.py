@@ -78,19 +78,13 @@ class Upscaler:
         """
         peak = _peak(picture)
         precision: Precision = self.precision if picture.dtype == np.uint8 else "f32"
-        unit: NDArray[np.float32] = picture.astype(np.float32) / np.float32(peak)
+        unit = picture.astype(np.float32) / np.float32(peak)
         flat = unit if unit.ndim == 3 else unit[..., None]
-        opaque, alpha = (flat[..., :-1], flat[..., -1:]) if flat.shape[2] in (2, 4) else (flat, None)
-        if alpha is None:
-            large = self._colour(opaque, precision)
+        if _has_alpha(flat):
+            large = _with_alpha(flat, self.scale, lambda opaque: self._colour(opaque, precision))
         else:
-            large_alpha = np.clip(imresize(alpha, self.scale), 0, 1)
-            large = self._colour(opaque * alpha, precision) / np.maximum(large_alpha, np.float32(1 / 65535))
-            large = np.concatenate([np.clip(large, 0, 1), large_alpha], axis=2)
-        large = np.clip(large, 0, 1)
-        if picture.dtype.kind != "f":
-            large = np.floor(large * np.float32(peak) + np.float32(0.5))
-        large = large.astype(picture.dtype)
+            large = self._colour(flat, precision)
+        large = _quantised(large, picture.dtype, peak)
         return large if picture.ndim == 3 else large[..., 0]
 
     def _colour(self, unit: NDArray[np.float32], precision: Precision) -> NDArray[np.float32]:
@@ -123,10 +117,53 @@ class Bicubic:
         return imresize(y, self.scale)
 
     def __call__(self, picture: NDArray[Any], /) -> NDArray[Any]:
-        """Enlarge a picture; see `Upscaler.__call__`. Alpha is enlarged beside the colours, not premultiplied."""
-        _peak(picture)
-        large = imresize(picture, self.scale)
-        return large if picture.dtype.kind != "f" else np.clip(large, 0, 1)
+        """Enlarge a picture; see `Upscaler.__call__`. Without alpha, integers are rounded as MATLAB does."""
+        peak = _peak(picture)
+        if not _has_alpha(picture):
+            large = imresize(picture, self.scale)
+            return large if picture.dtype.kind != "f" else np.clip(large, 0, 1)
+        unit = picture.astype(np.float32) / np.float32(peak)
+        return _quantised(_with_alpha(unit, self.scale, self.luma), picture.dtype, peak)
+
+
+def _has_alpha(picture: NDArray[Any]) -> bool:
+    return picture.ndim == 3 and picture.shape[2] in (2, 4)
+
+
+def _with_alpha(unit: NDArray[Any], scale: int, enlarge: Callable[[NDArray[Any]], NDArray[Any]]) -> NDArray[Any]:
+    """Enlarge colours and alpha side by side, once what is transparent has lent its place to what is near it.
+
+    Premultiplied colours would have to be divided by alpha afterwards; a network is not linear, so the two would not
+    match at edges, and a fringe would show.
+    """
+    colours, alpha = unit[..., :-1], unit[..., -1:]
+    large_alpha = np.clip(imresize(alpha, scale), 0, 1)
+    return np.concatenate([enlarge(_filled(colours, alpha)), large_alpha], axis=2)
+
+
+def _filled(colours: NDArray[np.float32], alpha: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Give each wholly transparent pixel the mean colour of the smallest 2ⁿ×2ⁿ block around it that is not empty."""
+    visible = alpha > 0
+    if visible.all() or not visible.any():
+        return colours
+    height, width = alpha.shape[:2]
+    rows, columns = range(0, height, 2), range(0, width, 2)
+
+    def block_sums(values: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.add.reduceat(np.add.reduceat(values, rows, axis=0), columns, axis=1)
+
+    half_alpha = block_sums(alpha)
+    half = block_sums(colours * alpha) / np.maximum(half_alpha, np.finfo(np.float32).tiny)
+    around = _filled(half.astype(np.float32), half_alpha).repeat(2, axis=0).repeat(2, axis=1)[:height, :width]
+    return np.where(visible, colours, around)
+
+
+def _quantised(unit: NDArray[np.float32], dtype: np.dtype[Any], peak: float) -> NDArray[Any]:
+    """Clip to [0, 1] and bring to a picture's dtype, integers rounded half up."""
+    clipped = np.clip(unit, 0, 1)
+    if dtype.kind == "f":
+        return clipped.astype(dtype)
+    return np.floor(clipped * np.float32(peak) + np.float32(0.5)).astype(dtype)
 
 
 def _peak(picture: NDArray[Any]) -> float:
@@ -140,4 +177,8 @@ def _peak(picture: NDArray[Any]) -> float:
     shape = picture.shape
     if not (picture.ndim == 2 or (picture.ndim == 3 and shape[2] in (1, 2, 3, 4))) or 0 in shape:
         raise UsageError(f"the picture has shape {shape}; give (h, w) or (h, w, 1 to 4), with no empty side.")
+    if picture.dtype.kind == "f":
+        low, high = float(picture.min()), float(picture.max())
+        if not (low >= -1 and high <= 2):  # also catches NaN; some overshoot around [0, 1] is clipped
+            raise UsageError(f"the picture has floats from {low:.4g} to {high:.4g}; bring them to [0, 1] first.")
     return _PEAKS[str(picture.dtype)]
