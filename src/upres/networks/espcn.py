@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from upres.networks.layers import bilinear_phases
+from upres.networks.layers import BicubicEnlarge, bilinear_phases
 
 
 class ESPCN(nn.Module):
@@ -28,22 +28,25 @@ class ESPCN(nn.Module):
     Args:
         scale: how many times larger the output is, at least 1.
         channels: features of the two hidden layers.
+        residual: predict what bicubic interpolation lacks instead of the picture itself.
     """
 
-    def __init__(self, *, scale: int, channels: tuple[int, int] = (64, 32)) -> None:
+    def __init__(self, *, scale: int, channels: tuple[int, int] = (64, 32), residual: bool = False) -> None:
         super().__init__()
         wide, narrow = channels
         self.scale = scale
         self.conv1 = nn.Conv2d(1, wide, 5, padding=2)
         self.conv2 = nn.Conv2d(wide, narrow, 3, padding=1)
         self.conv3 = nn.Conv2d(narrow, scale**2, 3, padding=1)
+        self.enlarge = BicubicEnlarge(scale) if residual else None
         self.halo = 2 + 1 + 1
 
     def forward(self, y: Tensor) -> Tensor:
         """`(B, 1, h, w)` luma in [0, 1] → `(B, 1, s·h, s·w)`, unclipped."""
         x = self.conv1(y - 0.5).tanh()
         x = self.conv2(x).tanh()
-        return F.pixel_shuffle(self.conv3(x).to(y.dtype), self.scale) + 0.5
+        x = F.pixel_shuffle(self.conv3(x).to(y.dtype), self.scale)
+        return x + (self.enlarge(y) if self.enlarge else 0.5)
 
     def outputs(self, y: Tensor) -> list[Tensor]:
         """Every supervised prediction: here the output alone."""
@@ -68,4 +71,7 @@ class ESPCN(nn.Module):
         self.conv2.weight[0] = 0
         self.conv2.weight[0, 0, 1, 1] = 1
         self.conv3.weight *= 0.1
-        self.conv3.weight[:, 0] = bilinear_phases(self.scale) / gain
+        if self.enlarge:
+            self.conv3.weight.zero_()
+        else:
+            self.conv3.weight[:, 0] = bilinear_phases(self.scale) / gain

@@ -18,7 +18,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from upres.networks.layers import bilinear_transposed, exact_transposed_conv, transposed_halo
+from upres.networks.layers import BicubicEnlarge, bilinear_transposed, exact_transposed_conv, transposed_halo
 
 
 class FSRCNN(nn.Module):
@@ -31,6 +31,7 @@ class FSRCNN(nn.Module):
         m: mapping layers; 4 and 1.
         mapping_activations: a PReLU after each mapping layer, else only after the last.
         shared_slope: one PReLU slope a layer instead of one a channel.
+        residual: predict what bicubic interpolation lacks instead of the picture itself.
     """
 
     def __init__(
@@ -42,6 +43,7 @@ class FSRCNN(nn.Module):
         m: int = 4,
         mapping_activations: bool = True,
         shared_slope: bool = False,
+        residual: bool = False,
     ) -> None:
         super().__init__()
 
@@ -59,6 +61,7 @@ class FSRCNN(nn.Module):
         self.mapping = nn.Sequential(*mapping)
         self.expand = nn.Sequential(nn.Conv2d(s, d, 1), prelu(d))
         self.up = exact_transposed_conv(d, 1, 9, stride=scale)
+        self.enlarge = BicubicEnlarge(scale) if residual else None
         self.halo = 2 + m + transposed_halo(self.up)
         for conv in (c for c in self.modules() if isinstance(c, nn.Conv2d)):
             nn.init.kaiming_normal_(conv.weight, a=0.25)
@@ -70,7 +73,7 @@ class FSRCNN(nn.Module):
         """`(B, 1, h, w)` luma in [0, 1] → `(B, 1, s·h, s·w)`, unclipped."""
         x = self.shrink(self.feature(y - 0.5))
         x = self.expand(self.mapping(x))
-        return self.up(x).to(y.dtype) + 0.5
+        return self.up(x).to(y.dtype) + (self.enlarge(y) if self.enlarge else 0.5)
 
     def outputs(self, y: Tensor) -> list[Tensor]:
         """Every supervised prediction: here the output alone."""
@@ -82,6 +85,9 @@ class FSRCNN(nn.Module):
 
         A PReLU of slope a bends both, but P(x) − P(−x) = (1 + a)·x, so each layer can undo the one before it.
         """
+        if self.enlarge:
+            nn.init.zeros_(self.up.weight)
+            return
         undo = 1.0
         layers = [*self.feature, *self.shrink, *self.mapping, *self.expand]
         for layer, following in zip(layers, [*layers[1:], self.up], strict=True):
