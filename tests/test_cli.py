@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import pyvips
 
 import upres
 from upres.images import io
@@ -78,6 +79,12 @@ def _bad_files(folder, photo):
     header[16:24] = bytes(8)
     (folder / "zero.png").write_bytes(header)
     io.write(Picture(photo[:20, :20], {}), folder / "good.png")
+    ramp = pyvips.Image.new_from_array(np.linspace(0, 300, 400, dtype=np.float32).reshape(20, 20))
+    ramp.tiffsave(str(folder / "float.tif"))
+    ramp.cast("short").tiffsave(str(folder / "signed.tif"))
+    two = pyvips.Image.black(20, 40).copy()
+    two.set_type(pyvips.GValue.gint_type, "page-height", 20)
+    two.tiffsave(str(folder / "pages.tif"))
 
 
 @pytest.mark.parametrize(
@@ -98,6 +105,11 @@ def _bad_files(folder, photo):
         (["good.png", "good.png", "-o", "a.png"], 2, "a.png: is not a folder"),
         (["good.png", "-o", "good.png"], 1, "exists already"),
         (["good.png", "--engine", "magic"], 2, "magic"),
+        (["good.png", "good.png"], 2, "good-x2.png: would be written twice"),
+        (["n" * 300 + ".png"], 1, "cannot be opened (File name too long)"),
+        (["float.tif"], 1, "float.tif: the picture has floats from 0 to 300; bring them to [0, 1] first."),
+        (["pages.tif"], 1, "pages.tif: holds 2 pages or frames; give a file with one picture."),
+        (["signed.tif"], 1, "signed.tif: has short samples; give 8 or 16 bits without sign, or floats."),
         ([], 2, "Missing argument"),
     ],
 )
@@ -180,7 +192,12 @@ def test_pack_train_export_and_use(tmp_path, photo):
     done = upres_("pack", pictures, "-o", tmp_path / "p.pack")
     assert done.returncode == 0
     assert "notes.txt" in done.stderr
-    arguments = ["train", "espcn", "--scale", 2, "--data", tmp_path / "p.pack", "--steps", 6, "--no-compile"]
+    recipe = tmp_path / "mine.py"
+    recipe.write_text(
+        "from dataclasses import replace\nfrom upres.recipes import RECIPES\n"
+        "RECIPE = replace(RECIPES['espcn'], patch=16, rescale=(1.0,))\n"
+    )
+    arguments = ["train", recipe, "--scale", 2, "--data", tmp_path / "p.pack", "--steps", 6, "--no-compile"]
     done = upres_(*arguments, "--out", tmp_path / "run")
     assert done.returncode == 0, done.stderr
     onnx = tmp_path / "run" / "espcn-x2.onnx"
@@ -202,12 +219,17 @@ def test_training_without_its_packages_names_their_install(package, tmp_path):
 
 
 def test_bad_training_calls(tmp_path):
+    (tmp_path / "empty.py").touch()
     for arguments, code, says in (
-        (["espcm", "--data", tmp_path], 2, "no recipe 'espcm'"),
+        (["espcm", "--data", tmp_path], 2, "no recipe 'espcm'; there is espcn"),
         (["espcn", "--data", tmp_path / "no"], 1, "no such folder or pack"),
-        (["espcn", "--data", tmp_path], 1, "is a usable picture; add some"),
+        (["espcn", "--data", tmp_path], 1, "files below it is a usable picture; add some"),
         (["espcn", "--data", tmp_path, "--steps", 0], 2, "steps = 0; it must be at least 1"),
         (["espcn", "--data", tmp_path, "--init", "espcm-x2"], 2, "unknown model 'espcm'"),
+        (["espcn", "--data", tmp_path, "--scale", "-1"], 2, "scale = -1; it must be at least 1"),
+        (["espcn", "--data", tmp_path, "--device", "tpu"], 2, "tpu"),
+        (["mine.py", "--data", tmp_path], 1, "mine.py: cannot be read"),
+        ([tmp_path / "empty.py", "--data", tmp_path], 2, "sets no RECIPE"),
     ):
         done = upres_("train", *arguments)
         assert done.returncode == code, done.stderr

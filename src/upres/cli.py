@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import os
+import runpy
 import sys
 import time
 from dataclasses import replace
@@ -11,15 +14,17 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 import upres
-from upres.errors import MissingExtraError, UpresError, UsageError
+from upres.errors import DataError, MissingExtraError, PictureError, UpresError, UsageError
 
 if TYPE_CHECKING:
     from upres.evaluation.protocol import Score
+    from upres.inference.upscaler import Bicubic, Upscaler
     from upres.training.loop import Report
     from upres.training.recipe import Recipe
 
 Engine = Literal["openvino", "onnxruntime", "torch"]
 Precision = Literal["auto", "f32", "bf16"]
+Device = Literal["auto", "cpu", "cuda", "mps"]
 Protocol = Literal["paper", "selfexsr", "lapsrn", "rgb"]
 
 _TRAINING_PACKAGES = ("torch", "lightning", "safetensors", "onnx", "onnxscript", "tensorboard")
@@ -35,6 +40,9 @@ app = typer.Typer(
 
 def main() -> None:
     """Run the command line: exit code 0 for success, 1 for a failure, 2 for a call that is wrong."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal that lacks × is no reason to fail
     try:
         app()
     except ModuleNotFoundError as error:
@@ -62,22 +70,18 @@ def upscale(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
 ) -> None:
     """Enlarge pictures faithfully."""
-    from upres.images import io
-
-    to_folder = out is not None and (out.is_dir() or len(pictures) > 1)
-    if to_folder and out is not None and not out.is_dir():
+    to_folder = out is not None and os.path.isdir(out)  # Path's raises for a name that is too long
+    if out is not None and len(pictures) > 1 and not to_folder:
         raise UsageError(f"{out}: is not a folder; with {len(pictures)} pictures -o must name a folder that exists.")
+    targets = [_beside(picture, scale, out) if out is None or to_folder else out for picture in pictures]
+    twice = next((target for target in targets if targets.count(target) > 1), None)
+    if twice is not None:
+        raise UsageError(f"{twice}: would be written twice; give each picture once, and those of one name separately.")
     upscaler = upres.load(model, scale, engine=engine, precision=precision)
     failures = 0
-    for picture in pictures:
+    for picture, target in zip(pictures, targets, strict=True):
         try:
-            target = out if out is not None and not to_folder else _beside(picture, scale, out)
-            target = io.check_output(target, overwrite=overwrite)
-            started = time.perf_counter()
-            read = io.read(picture)
-            large = upscaler(read.pixels)
-            io.write(read.with_pixels(large), target, overwrite=overwrite)
-            print(f"{target}: {large.shape[1]}×{large.shape[0]}, {time.perf_counter() - started:.2f} s")
+            _upscale_one(picture, target, upscaler, overwrite=overwrite)
         except UpresError as error:
             if len(pictures) == 1:
                 raise
@@ -86,6 +90,22 @@ def upscale(
     if failures:
         print(f"upres: {failures} of {len(pictures)} pictures failed.", file=sys.stderr)
         raise typer.Exit(1)
+
+
+def _upscale_one(picture: Path, target: Path, upscaler: Upscaler | Bicubic, *, overwrite: bool) -> None:
+    from upres.images import io
+
+    started = time.perf_counter()
+    io.check_output(target, overwrite=overwrite)
+    read = io.read(picture)
+    try:
+        large = upscaler(read.pixels)
+    except UsageError as error:
+        raise PictureError(f"{picture}: {error}") from error
+    except MemoryError as error:
+        raise PictureError(f"{picture}: there is not enough memory for the result; take a smaller scale.") from error
+    io.write(read.with_pixels(large), target, overwrite=overwrite)
+    print(f"{target}: {large.shape[1]}×{large.shape[0]}, {time.perf_counter() - started:.2f} s")
 
 
 def _beside(picture: Path, scale: int, folder: Path | None) -> Path:
@@ -155,9 +175,10 @@ def train(
     out: Annotated[Path | None, typer.Option(help="Where the run goes.", show_default="runs/NETWORK-xSCALE")] = None,
     steps: Annotated[int | None, typer.Option(help="Optimizer steps.", show_default="the recipe's")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the run.", show_default="the recipe's")] = None,
-    init: Annotated[str | None, typer.Option(help="Start from weights: a name in the catalog, or a file.")] = None,
+    held_out: Annotated[int | None, typer.Option(help="Pictures to validate on.", show_default="the recipe's")] = None,
+    init: Annotated[str | None, typer.Option(help="Start from a weights file, or from ours, such as espcn-x2.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the run's checkpoint.")] = False,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    device: Annotated[Device, typer.Option(help="What to train on.")] = "auto",
     devices: Annotated[int, typer.Option(help="How many of them.")] = 1,
     compile: Annotated[
         bool | None, typer.Option(help="Use torch.compile.", show_default="where there is a compiler")
@@ -172,6 +193,8 @@ def train(
     recipe = replace(recipe, scale=scale, seed=recipe.seed if seed is None else seed)
     if steps is not None:
         recipe = recipe.with_steps(steps)
+    if held_out is not None:
+        recipe = replace(recipe, held_out=held_out)
     init_weights = _weights(init) if init else None
     out = out or Path("runs") / f"{recipe.network}-x{recipe.scale}"
     pictures, skipped = pack.open_data(data)
@@ -189,8 +212,9 @@ def train(
             compile=compile,
             watch=watch,
         )
-    print(weights)
-    print(export_weights(weights))
+    if os.environ.get("LOCAL_RANK", "0") == "0":  # several devices are several processes, all of which come here
+        print(weights)
+        print(export_weights(weights))
 
 
 @app.command()
@@ -228,10 +252,19 @@ def _weights(name: str) -> Path:
 
 def _recipe(name: str) -> Recipe:
     from upres.recipes import RECIPES
+    from upres.training.recipe import Recipe
 
     if name in RECIPES:
         return RECIPES[name]
-    raise UsageError(f"no recipe {name!r}; there is {', '.join(RECIPES)}.")
+    if not name.endswith(".py"):
+        raise UsageError(f"no recipe {name!r}; there is {', '.join(RECIPES)}, or give a .py file.")
+    try:
+        recipe = runpy.run_path(name).get("RECIPE")
+    except OSError as error:
+        raise DataError(f"{name}: cannot be read ({error.strerror}); check the path.") from error
+    if not isinstance(recipe, Recipe):
+        raise UsageError(f"{name}: sets no RECIPE; it must be an upres.training.recipe.Recipe.")
+    return recipe
 
 
 def _print_skipped(skipped: Any) -> None:

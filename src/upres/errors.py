@@ -62,10 +62,8 @@ class DataError(UpresError):
 
 
 class MissingExtraError(UpresError, ImportError):
-    """An optional package is needed for this call and is not installed."""
+    """A package is needed for this call and is not installed; without `extra`, one that the core brings."""
 
-    def __init__(self, package: str, extra: str) -> None:
-        super().__init__(
-            f"this needs {package}, which is not installed; run: pip install 'upres[{extra}]'",
-            name=package,
-        )
+    def __init__(self, package: str, extra: str | None) -> None:
+        upres = f"'upres[{extra}]'" if extra else "upres"
+        super().__init__(f"this needs {package}, which is not installed; run: pip install {upres}", name=package)

@@ -20,7 +20,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from upres.errors import MissingExtraError, WeightsError
+from upres.errors import MissingExtraError, UsageError, WeightsError
+from upres.files import whole_file
 from upres.networks.layers import transposed_halo
 from upres.weights import store
 
@@ -84,15 +85,16 @@ def export(weights: str | os.PathLike[str], out: str | os.PathLike[str] | None =
 
     Raises:
         WeightsError: the file is not one of ours, or the exported graph does not compute the network's function.
+        UsageError: `out` does not end in `.onnx`.
+        OutputError: the file cannot be written.
     """
     network, metadata = store.load(weights)
     path = Path(out) if out else Path(weights).with_suffix(".onnx")
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        temporary.write_bytes(to_onnx(network, replace(metadata, halo=network.halo)))
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    if path.suffix != ".onnx":
+        raise UsageError(f"{path}: the exported file must end in .onnx.")
+    content = to_onnx(network, replace(metadata, halo=network.halo))
+    with whole_file(path) as temporary:
+        temporary.write_bytes(content)
     return path
 
 

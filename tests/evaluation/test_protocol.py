@@ -88,7 +88,7 @@ def test_border_of_scale_pixels_does_not_count(photo):
 def test_a_wrong_size_or_a_tiny_picture_is_an_error(photo):
     with pytest.raises(UsageError, match=r"cat: the model gave \(100, 150\); \(300, 450\) was expected"):
         protocol.score(Bicubic(1), photo, 3, image="cat")
-    with pytest.raises(UsageError, match="smaller than the scale 4"):
+    with pytest.raises(UsageError, match="picture: 451×3 pixels are fewer than the scale 4"):
         protocol.score(Bicubic(4), photo[:3], 4)
     with pytest.raises(UsageError, match="nothing is left after shaving"):
         protocol.score(Bicubic(4), photo[:8, :8], 4)

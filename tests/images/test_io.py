@@ -53,6 +53,19 @@ def test_profile_exif_and_resolution_are_kept_and_orientation_is_applied_once(tm
     assert out.xres == pytest.approx(11.8, rel=0.01)
 
 
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif", ".avif"])
+def test_a_file_that_changed_is_read_anew(tmp_path, suffix):
+    path = tmp_path / f"a{suffix}"
+    for value in (50, 200):
+        io.write(Picture(np.full((32, 32, 3), value, np.uint8), {}), path, overwrite=True)
+        assert abs(int(io.read(path).pixels[16, 16, 0]) - value) <= 3
+
+
+def test_deep_cmyk_stays_deep(tmp_path):
+    pyvips.Image.black(16, 16, bands=4).copy(interpretation="cmyk").cast("ushort").tiffsave(str(tmp_path / "a.tif"))
+    assert io.read(tmp_path / "a.tif").pixels.dtype == np.uint16
+
+
 def test_cmyk_becomes_rgb(tmp_path):
     cmyk = pyvips.Image.black(16, 16, bands=4).copy(interpretation="cmyk")
     cmyk.jpegsave(str(tmp_path / "cmyk.jpg"))

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -77,19 +79,29 @@ def test_luma_is_not_clipped_and_takes_doubles(double):
 
 
 @pytest.mark.parametrize("name", ["fsrcnn", "bicubic"])
-def test_transparency_leaves_no_fringe(name):
+@pytest.mark.parametrize("hidden", [0, 1, 2])
+def test_transparency_leaves_no_fringe(name, hidden):
     # A disc on transparent green: enlarged, neither green nor black may show through where it can be seen.
     i, j = np.mgrid[:41, :39]
     disc = (i - 20) ** 2 + (j - 20) ** 2 < 144
     colour = (200, 90, 120)
     picture = np.zeros((41, 39, 4), np.uint8)
-    picture[..., 1] = 255
+    picture[...] = (0, 255, 0, hidden)
     picture[disc] = (*colour, 255)
     large = upres.upscale(picture, 2, name).astype(int)
-    visible = large[..., 3] > 0
-    assert np.abs(large[visible][:, :3] - colour).max() <= 2
+    visible = large[..., 3] > 32
+    assert np.abs(large[visible][:, :3] - colour).max() <= 2 + 10 * hidden
     assert large[..., 3].max() == 255
-    assert large[0, 0, 3] == 0
+    assert large[0, 0, 3] == hidden
+
+
+def test_half_transparent_colours_stay(double):
+    picture = np.zeros((16, 16, 4), np.uint8)
+    picture[:, :8] = (200, 40, 40, 128)
+    picture[:, 8:] = (40, 40, 200, 128)
+    large = double(picture).astype(int)
+    np.testing.assert_allclose(large[:, :8], np.broadcast_to([200, 40, 40, 128], (32, 8, 4)), atol=3)
+    np.testing.assert_allclose(large[:, -8:], np.broadcast_to([40, 40, 200, 128], (32, 8, 4)), atol=3)
 
 
 def test_opaque_alpha_changes_nothing(double, photo):
@@ -166,8 +178,13 @@ def test_load_names_what_is_wrong(tmp_path):
     for model in ("fsrcnn", onnx, safetensors):
         with pytest.raises(ScaleError, match="has no scale 5"):
             upres.load(model, wrong_scale)
-    with pytest.raises(UsageError, match="scale is 0"):
-        upres.load("bicubic", 0)
+    for scale in (0, 2.5, "2"):
+        with pytest.raises(UsageError, match=f"scale is {scale!r}; it must be a whole number from 1 up"):
+            upres.load("bicubic", scale)
+    with pytest.raises(UsageError, match="engine is 'tensorrt'; it must be one of openvino"):
+        upres.load("fsrcnn", engine="tensorrt")
+    with pytest.raises(UsageError, match="precision is 'fp16'; it must be one of auto, f32, bf16"):
+        upres.load("fsrcnn", precision="fp16")
     with pytest.raises(UsageError, match="tile is 0"):
         upres.load("fsrcnn", tile=0)
     with pytest.raises(WeightsError, match="no such model file"):
@@ -179,6 +196,47 @@ def test_load_names_what_is_wrong(tmp_path):
         upres.load("fsrcnn", engine="onnxruntime", precision="bf16")
     with pytest.raises(UsageError, match="does not run ONNX"):
         upres.load(onnx, upres.models()[-1].scale, engine="torch")
+
+
+def _save_onnx(path, shape, metadata):
+    from onnx import TensorProto, helper
+
+    ports = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name in ("luma", "enlarged")]
+    node = helper.make_node("Relu", ["luma"], ["enlarged"])
+    model = helper.make_model(helper.make_graph([node], "g", ports[:1], ports[1:]), ir_version=10)
+    helper.set_model_props(model, metadata)
+    path.write_bytes(model.SerializeToString())
+
+
+@pytest.mark.parametrize(
+    ("shape", "metadata", "says"),
+    [
+        ((1, 3, None, None), {}, r"goes through .*; give a model from \(1, 1, h, w\)"),
+        ((1, 1, 64, 64), {}, "give a model from"),
+        ((None, None), {}, "give a model from"),
+        ((1, 1, None, None), {}, "no upres metadata in it"),
+        ((1, 1, None, None), {"scale": "x", "halo": "1"}, "no upres metadata in it"),
+        ((1, 1, None, None), {"scale": "2", "halo": "-5"}, "scale 2 and halo -5; export the file again"),
+    ],
+)
+def test_models_of_another_kind_are_refused(tmp_path, shape, metadata, says):
+    _save_onnx(tmp_path / "a.onnx", shape, metadata)
+    with pytest.raises(WeightsError, match=says):
+        upres.load(tmp_path / "a.onnx")
+
+
+def test_a_model_that_cannot_be_tiled_runs_whole(tmp_path):
+    _save_onnx(tmp_path / "a.onnx", (1, 1, None, None), {"scale": "1", "halo": "null"})
+    y = np.random.default_rng(0).random((9, 2000), np.float32)
+    np.testing.assert_array_equal(upres.load(tmp_path / "a.onnx", 1, tile=16).luma(y), y)
+
+
+def test_threads_can_share_an_upscaler(double):
+    pictures = [np.random.default_rng(i).integers(0, 256, (30 + i, 40, 3), np.uint8) for i in range(12)]
+    with ThreadPoolExecutor(4) as pool:
+        together = list(pool.map(double, pictures))
+    for picture, large in zip(pictures, together, strict=True):
+        np.testing.assert_array_equal(large, double(picture))
 
 
 def test_a_missing_extra_names_its_install(monkeypatch):

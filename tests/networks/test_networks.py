@@ -51,7 +51,10 @@ VARIANTS: dict[str, tuple[Callable[[], Network], int]] = {
     "LapSRN x4": (lambda: LapSRN(scale=4), 812_768),
     "LapSRN x8": (lambda: LapSRN(scale=8), 1_218_864),
     "LapSRN x4, paper's 4x4": (lambda: LapSRN(scale=4, up_kernel=4), 812_768 + 2 * 7 * 64 * 64),
-    "LapSRN x8, notes": (lambda: LapSRN(scale=8, convolutions=3, shared_levels=True), 576 + 4 * 36_864 + 576 + 16),
+    "LapSRN x8, notes": (
+        lambda: LapSRN(scale=8, convolutions=3, up_kernel=4, shared_levels=True),
+        576 + 3 * 36_864 + 65_536 + 576 + 16,
+    ),
 }
 SMALL = {
     "vdsr": {"channels": 8},

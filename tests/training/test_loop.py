@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from upres.data.pack import Pack
-from upres.errors import UsageError
+from upres.errors import DataError, OutputError, UsageError
 from upres.evaluation import protocol
 from upres.inference.upscaler import Bicubic
 from upres.networks import ESPCN
@@ -99,6 +99,31 @@ def test_an_interrupted_run_ends_as_one_left_alone(tmp_path, pack, stop_after, s
         assert [int(row["step"]) for row in csv.DictReader(file)] == [8, 16, 24]
 
 
+def test_resume_is_of_the_same_run(tmp_path, pack):
+    def stop(report):
+        if report.step > 8:
+            raise KeyboardInterrupt
+
+    first = run(RECIPE, pack, tmp_path / "first")
+    out = tmp_path / "cut"
+    with pytest.raises(KeyboardInterrupt):
+        run(RECIPE, pack, out, init=first, watch=stop)
+    for field, value in (("seed", 5), ("learning_rate", 0.5), ("steps", 16), ("loss", "mse")):
+        with pytest.raises(UsageError, match=f"was begun with {field} = .*, not {value!r}; resume with the same"):
+            run(replace(RECIPE, **{field: value}), pack, out, resume=True)
+    with pytest.raises(UsageError, match="was begun with data = 'cat', not 'dog'"):
+        run(RECIPE, replace(pack, digest="dog"), out, resume=True)
+    assert store.load(run(RECIPE, pack, out, resume=True))[1].init.startswith("fsrcnn-x2")  # as it was begun
+    with pytest.raises(UsageError, match="is finished already"):
+        run(RECIPE, pack, out)
+
+
+def test_a_damaged_checkpoint_is_named(tmp_path, pack):
+    tmp_path.joinpath(loop.CHECKPOINT).write_bytes(b"PK nothing")
+    with pytest.raises(DataError, match="the checkpoint is damaged"):
+        run(RECIPE, pack, tmp_path, resume=True)
+
+
 def test_seed_decides(tmp_path, pack):
     one, two = (tensors(run(RECIPE, pack, tmp_path / name)) for name in "ab")
     assert_equal(one, two)
@@ -125,7 +150,10 @@ def test_start_from_weights_takes_what_fits(tmp_path, pack):
     third = replace(RECIPE, scale=3, steps=1, settle=0, learning_rate=1e-12, patch=6)
     second = run(third, pack, tmp_path / "second", init=first)
     assert torch.equal(tensors(second)["feature.0.weight"], tensors(first)["feature.0.weight"])
-    assert store.load(second)[1].init.startswith("fsrcnn-x2 (24 steps)")
+    assert not torch.allclose(tensors(second)["up.weight"], tensors(first)["up.weight"], atol=1e-3)  # another scale's
+    assert store.load(second)[1].init == "fsrcnn-x2 (24 steps): 12 of 14 tensors"
+    again = run(replace(third, scale=2), pack, tmp_path / "again", init=first)
+    assert store.load(again)[1].init == "fsrcnn-x2 (24 steps): 14 of 14 tensors"
     espcn = ESPCN(scale=2)
     metadata = replace(store.load(first)[1], network="espcn", arguments={"scale": 2})
     store.save(espcn, metadata, tmp_path / "espcn.safetensors")
@@ -146,6 +174,21 @@ def test_wrong_calls_are_named(tmp_path, pack):
         run(RECIPE, pack, tmp_path)
     with pytest.raises(UsageError, match="batch 4 does not divide by 3 devices"):
         loop.train(RECIPE, pack, tmp_path / "x", devices=3)
+    with pytest.raises(UsageError, match="devices is 0"):
+        loop.train(RECIPE, pack, tmp_path / "x", devices=0)
+    if not torch.cuda.is_available():
+        with pytest.raises(UsageError, match="device 'cuda' cannot be had"):
+            loop.train(RECIPE, pack, tmp_path / "x", accelerator="cuda")
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputError, match="cannot be made a folder"):
+        run(RECIPE, pack, tmp_path / "file" / "run")
+
+
+@pytest.mark.parametrize("scale", [2, 4])
+def test_a_pyramid_trains_too(tmp_path, pack, scale):
+    arguments = {"channels": 4, "convolutions": 1, "shared_levels": True}
+    recipe = replace(RECIPE, network="lapsrn", scale=scale, arguments=arguments, steps=2, warmup=0, settle=0, patch=6)
+    assert run(recipe, pack, tmp_path).exists()
 
 
 def test_last_layer_can_be_slower(tmp_path, pack):

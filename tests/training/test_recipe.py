@@ -12,7 +12,7 @@ from upres.networks import NETWORKS
 from upres.recipes import RECIPES
 from upres.training.recipe import Recipe
 
-GOOD = Recipe(network="espcn", scale=2, steps=1000, warmup=100, settle=200, learning_rate=1.0)
+GOOD = Recipe(network="fsrcnn", scale=2, steps=1000, warmup=100, settle=200, learning_rate=1.0)
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -42,6 +42,8 @@ def test_every_recipe_stands_in_its_own_documented_file(name):
         ("rescale", (1.2,), "rescale"),
         ("arguments", {"scale": 2}, "arguments"),
         ("seed", -1, "seed = -1"),
+        ("arguments", {"depth": 3}, "network cannot be built: .*'depth'"),
+        ("scale", 10, "network cannot be built: kernel_size 9 is below stride 10"),
     ],
 )
 def test_a_field_out_of_range_is_named(field, value, says):
@@ -63,5 +65,6 @@ def test_learning_rate_rises_falls_and_settles():
 
 def test_another_length_keeps_the_shares():
     short = GOOD.with_steps(10)
-    assert (short.steps, short.warmup, short.settle) == (10, 1, 2)
+    assert (short.steps, short.warmup, short.settle) == (10, 2, 2)
+    assert GOOD.with_steps(5000).warmup == GOOD.warmup
     assert all(short.learning_rate_at(step) > 0 for step in range(10))

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from safetensors.torch import save_file
 
 from upres.errors import WeightsError
-from upres.networks import FSRCNN
+from upres.networks import FSRCNN, NETWORKS
 from upres.weights import store
 
 
@@ -33,6 +35,25 @@ def test_network_and_metadata_come_back(tmp_path, metadata):
     assert read == metadata
     y = torch.rand(1, 1, 5, 6)
     torch.testing.assert_close(back(y), network(y), rtol=0, atol=0)
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments"),
+    [
+        ("drrn", {"channels": 8, "units": 3}),
+        ("drrn", {"channels": 8, "units": 3, "unit": "post_activation"}),
+        ("lapsrn", {"channels": 8, "convolutions": 2, "shared_levels": True}),
+        *((name, {}) for name in ("srcnn", "fsrcnn", "espcn", "vdsr")),
+    ],
+)
+def test_shared_layers_come_back_shared(tmp_path, metadata, name, arguments):
+    arguments = {"scale": 4} | arguments
+    network = NETWORKS[name](**arguments).eval()
+    path = tmp_path / "a.safetensors"
+    store.save(network, replace(metadata, network=name, arguments=arguments, scale=4), path)
+    assert path.stat().st_size < 4 * sum(p.numel() for p in network.parameters()) + 20_000
+    y = torch.rand(1, 1, 5, 6)
+    torch.testing.assert_close(store.load(path)[0](y), network(y), rtol=0, atol=0)
 
 
 def test_damaged_files_are_named(tmp_path, metadata):

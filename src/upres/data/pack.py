@@ -1,7 +1,7 @@
 """A folder of pictures as one file of 8-bit luma planes: what training reads.
 
-A pack is a safetensors file: one uint8 tensor `(h, w)` a picture, named by its path in the folder. It is mapped, not
-loaded, so it opens in milliseconds, and it needs no image library on the machine that trains.
+A pack is a safetensors file: one uint8 tensor `(h, w)` a picture, named by its path in the folder. It opens in
+milliseconds and needs no image library on the machine that trains.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from upres.errors import DataError, MissingExtraError, PictureError
+from upres.files import whole_file
 from upres.images import colour
 
 SUFFIX = ".pack"
@@ -53,7 +54,7 @@ class Pack:
         if held_out >= len(self.planes):
             raise DataError(
                 f"{len(self.planes)} pictures with {held_out} held out leaves none to train on; "
-                "add pictures or hold fewer out."
+                "add pictures or hold fewer out (--held-out)."
             )
         order = sorted(range(len(self.planes)), key=lambda i: hashlib.sha256(self.planes[i].tobytes()).digest())
         return self._only(sorted(order[held_out:])), self._only(sorted(order[:held_out]))
@@ -114,24 +115,19 @@ def _luma_plane(pixels: NDArray[Any]) -> Plane:
 
 
 def write_pack(pack: Pack, path: str | os.PathLike[str]) -> None:
-    """Write a pack file, whole or not at all."""
+    """Write a pack file, whole or not at all.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
     try:
-        from safetensors import SafetensorError
         from safetensors import numpy as safetensors_numpy
     except ImportError as error:
         raise MissingExtraError("safetensors", "train") from error
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        metadata = {"format": _FORMAT, "digest": pack.digest}
-        planes = dict(zip(pack.names, pack.planes, strict=True))
-        safetensors_numpy.save_file(planes, temporary, metadata=metadata)
-        temporary.chmod(0o666 & ~_umask())
-        os.replace(temporary, path)
-    except (OSError, SafetensorError) as error:
-        raise DataError(f"{path}: could not be written ({error}); free space or choose another place.") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    planes = dict(zip(pack.names, pack.planes, strict=True))
+    content = safetensors_numpy.save(planes, metadata={"format": _FORMAT, "digest": pack.digest})
+    with whole_file(path) as temporary:
+        temporary.write_bytes(content)
 
 
 def read_pack(path: str | os.PathLike[str]) -> Pack:
@@ -163,10 +159,3 @@ def read_pack(path: str | os.PathLike[str]) -> Pack:
 def open_data(path: str | os.PathLike[str]) -> tuple[Pack, list[Skipped]]:
     """A pack file, or a folder of pictures read on the spot."""
     return (read_pack(path), []) if Path(path).is_file() else read_folder(path)
-
-
-def _umask() -> int:
-    """The process's file mode mask, which can only be read by setting it."""
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

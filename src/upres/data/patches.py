@@ -7,6 +7,7 @@ is two gathers, and which pairs they are depends on (seed, step) alone.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Sequence
 
 import numpy as np
@@ -16,6 +17,8 @@ from torch import Tensor
 
 from upres.errors import DataError
 from upres.images.resize import imresize
+
+log = logging.getLogger(__name__)
 
 Degradation = Callable[[NDArray[np.uint8], int], NDArray[np.float32]]
 
@@ -85,6 +88,9 @@ class PatchSource:
         device: torch.device | str = "cpu",
     ) -> None:
         degrade = DEGRADATIONS[degradation]
+        small = sum(min(plane.shape) < patch * scale for plane in planes)
+        if small:
+            log.warning("%d of %d pictures are left out: below %d pixels a side", small, len(planes), patch * scale)
         high: list[NDArray[np.uint8]] = []
         low: list[NDArray[np.float32]] = []
         for factor in rescale:

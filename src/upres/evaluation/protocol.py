@@ -55,7 +55,7 @@ class Score:
 def _cropped(picture: NDArray[Any], scale: int) -> NDArray[Any]:
     height, width = (side - side % scale for side in picture.shape[:2])
     if 0 in (height, width):
-        raise UsageError(f"a {picture.shape[1]}×{picture.shape[0]} picture is smaller than the scale {scale}.")
+        raise UsageError(f"{picture.shape[1]}×{picture.shape[0]} pixels are fewer than the scale {scale}.")
     return picture[:height, :width]
 
 
@@ -109,7 +109,10 @@ def score(
     Raises:
         UsageError: the result does not have the truth's size, or nothing is left after shaving.
     """
-    result, truth = enlarge(enlarger, picture, scale, protocol)
+    try:
+        result, truth = enlarge(enlarger, picture, scale, protocol)
+    except UsageError as error:
+        raise UsageError(f"{image or 'picture'}: {error}") from error
     if result.shape != truth.shape:
         raise UsageError(f"{image or 'picture'}: the model gave {result.shape}; {truth.shape} was expected.")
     inside = (slice(scale, -scale), slice(scale, -scale))
@@ -129,7 +132,7 @@ def pictures(folder: Path) -> Iterator[tuple[str, NDArray[np.uint8]]]:
 
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; give the folder that holds the test pictures.")
-    files = sorted(p for p in folder.iterdir() if p.suffix.lower() in (*io.SAVERS, ".bmp") and p.is_file())
+    files = sorted(p for p in folder.iterdir() if p.suffix.lower() in io.SAVERS and p.is_file() and p.name[0] != ".")
     if not files:
         raise DataError(f"{folder}: no pictures in it; give the folder that holds the test pictures.")
     for file in files:

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import upres
-from upres.errors import OutputError
 from upres.evaluation import protocol
 from upres.evaluation.protocol import Enlarger, ProtocolName, Score
+from upres.files import whole_file
 
 
 @dataclass(frozen=True)
@@ -71,10 +71,8 @@ class Evaluation:
         Raises:
             OutputError: the file cannot be written.
         """
-        try:
-            path.write_text(self.to_json(), encoding="utf-8")
-        except OSError as error:
-            raise OutputError(f"{path}: could not be written ({error.strerror}); choose another place.") from error
+        with whole_file(path) as temporary:
+            temporary.write_text(self.to_json(), encoding="utf-8")
 
 
 def evaluate(
@@ -107,4 +105,6 @@ def evaluate(
         scores.append(protocol.score(enlarger, picture, scale, protocol_name, image=image, with_ssim=with_ssim))
         watch(scores[-1])
     precision = getattr(enlarger, "precision", None)
+    if precision is not None and protocol_name == "lapsrn":
+        precision = "f32"  # its pictures are floats, which never run in bf16
     return Evaluation(model, precision, folder.resolve().name, scale, protocol_name, tuple(scores))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from upres.errors import MissingExtraError, OutputError, PictureError, UsageError
+from upres.files import whole_file
 
 if TYPE_CHECKING:
     import pyvips  # pyright: ignore[reportMissingTypeStubs]
@@ -56,7 +56,7 @@ def _vips() -> Any:
     try:
         import pyvips  # pyright: ignore[reportMissingTypeStubs]
     except ImportError as error:
-        raise MissingExtraError("pyvips", "core") from error
+        raise MissingExtraError("pyvips", None) from error
     return pyvips
 
 
@@ -64,25 +64,28 @@ def read(path: str | os.PathLike[str]) -> Picture:
     """Read a picture file, upright.
 
     Raises:
-        PictureError: the file is missing, a folder, empty, not a picture, truncated or otherwise damaged.
+        PictureError: the file is missing, a folder, empty, not a picture, truncated, damaged so that its decoder
+            notices, or holds what would be lost: several pages, more than four channels, integers beyond 16 bits.
     """
     path = Path(path)
-    if not path.exists():
-        raise PictureError(f"{path}: no such file; check the path.")
-    if path.is_dir():
-        raise PictureError(f"{path}: this is a folder; give a picture file.")
     try:
-        with path.open("rb"):
-            pass
-        if path.stat().st_size == 0:
-            raise PictureError(f"{path}: the file is empty; give a picture file.")
+        if path.is_dir():
+            raise PictureError(f"{path}: this is a folder; give a picture file.")
+        with path.open("rb") as file:
+            if not file.read(1):
+                raise PictureError(f"{path}: the file is empty; give a picture file.")
+    except FileNotFoundError as error:
+        raise PictureError(f"{path}: no such file; check the path.") from error
     except OSError as error:
-        raise PictureError(f"{path}: cannot be opened ({error.strerror}); check its permissions.") from error
+        raise PictureError(f"{path}: cannot be opened ({error.strerror}); check its name and permissions.") from error
     pyvips = _vips()
     try:
-        image = pyvips.Image.new_from_file(str(path), access="sequential", fail_on="truncated")
+        image = pyvips.Image.new_from_file(str(path), access="sequential", fail_on="error", revalidate=True)
     except pyvips.Error as error:
         raise PictureError(f"{path}: not a picture that upres can read ({_reason(error)}).") from error
+    except UnicodeEncodeError as error:
+        raise PictureError(f"{str(path)!r}: the name is not valid UTF-8; rename the file.") from error
+    _refuse_what_would_be_lost(path, image)
     try:
         image = _upright_gray_or_rgb(image)
         pixels = image.numpy()
@@ -91,6 +94,16 @@ def read(path: str | os.PathLike[str]) -> Picture:
     fields = set(image.get_fields())
     carried = {name: bytes(cast(bytes, image.get(name))) for name in _CARRIED if name in fields}
     return Picture(np.ascontiguousarray(pixels), carried, (image.xres, image.yres))
+
+
+def _refuse_what_would_be_lost(path: Path, image: pyvips.Image) -> None:
+    pages = cast(int, image.get("n-pages")) if "n-pages" in image.get_fields() else 1
+    if pages > 1:
+        raise PictureError(f"{path}: holds {pages} pages or frames; give a file with one picture.")
+    if image.format not in _DTYPES:
+        raise PictureError(f"{path}: has {image.format} samples; give 8 or 16 bits without sign, or floats.")
+    if image.bands > (5 if image.interpretation == "cmyk" else 4):
+        raise PictureError(f"{path}: has {image.bands} channels; give gray, RGB or CMYK, with or without alpha.")
 
 
 def _reason(error: Exception) -> str:
@@ -103,16 +116,13 @@ def _upright_gray_or_rgb(image: pyvips.Image) -> pyvips.Image:
     image = image.autorot()
     if image.interpretation not in _PLAIN_SPACES:
         has_profile = "icc-profile-data" in image.get_fields()
-        image = (image.icc_transform("srgb") if has_profile else image.colourspace("srgb")).copy()
+        deep = image.format != "uchar"
         if has_profile:
+            image = image.icc_transform("srgb", depth=16 if deep else 8).copy()
             image.remove("icc-profile-data")
-    if image.format not in _DTYPES:
-        image = image.cast("ushort" if image.format in ("short", "uint", "int") else "float")
-    if image.format == "double":
-        image = image.cast("float")
-    if image.bands > 4:
-        image = image.extract_band(0, n=4)
-    return image
+        else:
+            image = image.colourspace("rgb16" if deep else "srgb")
+    return image.cast("float") if image.format == "double" else image
 
 
 def check_output(path: str | os.PathLike[str], *, overwrite: bool) -> Path:
@@ -127,11 +137,11 @@ def check_output(path: str | os.PathLike[str], *, overwrite: bool) -> Path:
         raise UsageError(
             f"{path}: cannot write a file ending in {path.suffix or 'nothing'!r}; use one of {', '.join(SAVERS)}."
         )
-    if path.is_dir():
+    if os.path.isdir(path):  # Path's raises for a name that is too long
         raise OutputError(f"{path}: this is a folder; name a file.")
-    if path.exists() and not overwrite:
+    if os.path.lexists(path) and not overwrite:
         raise OutputError(f"{path}: exists already; give --overwrite to replace it, or -o to write elsewhere.")
-    if not path.parent.is_dir():
+    if not os.path.isdir(path.parent):
         raise OutputError(f"{path}: the folder {path.parent} does not exist; create it first.")
     if not os.access(path.parent, os.W_OK | os.X_OK):
         raise OutputError(f"{path}: the folder {path.parent} is not writable; give -o to write elsewhere.")
@@ -142,7 +152,7 @@ def write(picture: Picture, path: str | os.PathLike[str], *, overwrite: bool = F
     """Write a picture in the format that the ending names, whole or not at all.
 
     Args:
-        picture: uint8, uint16, or float32 (in [0, 1], or in the file's own range for TIFF).
+        picture: uint8, uint16, or float32 in [0, 1].
         path: where to; the ending is one of `SAVERS`.
         overwrite: replace a file that exists.
 
@@ -172,11 +182,9 @@ def write(picture: Picture, path: str | os.PathLike[str], *, overwrite: bool = F
     for name, block in picture.carried.items():
         image.set_type(pyvips.GValue.blob_type, name, block)
     image.set_type(pyvips.GValue.gint_type, "orientation", 1)  # else the EXIF block's own would turn it again
-    temporary = path.with_name(f".upres-{secrets.token_hex(6)}{suffix}")
-    try:
-        image.write_to_file(str(temporary), **SAVERS[suffix])
-        os.replace(temporary, path)
-    except (pyvips.Error, OSError) as error:
-        raise OutputError(f"{path}: could not be written ({_reason(error)}); free space or choose another.") from error
-    finally:
-        temporary.unlink(missing_ok=True)
+    with whole_file(path) as temporary:
+        try:
+            image.write_to_file(str(temporary), **SAVERS[suffix])
+        except pyvips.Error as error:
+            reason = _reason(error)
+            raise OutputError(f"{path}: could not be written ({reason}); free space or try another format.") from error

@@ -6,6 +6,7 @@ OpenVINO is the default on a CPU; ONNX Runtime is the portable one; PyTorch runs
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
@@ -15,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from upres.errors import MissingExtraError, UsageError, WeightsError
+from upres.images.resize import imresize
 
 if TYPE_CHECKING:
     from torch import nn
@@ -29,7 +31,7 @@ def _core() -> Any:
     try:
         import openvino
     except ImportError as error:
-        raise MissingExtraError("openvino", "core") from error
+        raise MissingExtraError("openvino", None) from error
     return openvino.Core()
 
 
@@ -39,33 +41,82 @@ def has_bf16() -> bool:
 
 
 class OpenVINOEngine:
-    """An ONNX file on the CPU through OpenVINO.
+    """An ONNX file on the CPU through OpenVINO. One call runs at a time; further threads wait.
 
     Args:
-        path: a file that `upres export` wrote, or any ONNX model from `(1, 1, h, w)` to `(1, 1, s·h, s·w)`.
-        precision: of the arithmetic between the input and the output, which are float32.
+        path: an ONNX model from luma `(1, 1, h, w)` to `(1, 1, s·h, s·w)`, as `upres export` writes it.
+        precision: of the network's arithmetic. In bf16 a network that adds to the bicubic-enlarged picture runs
+            without that last sum, which is done here in float32: the picture itself is not rounded.
 
     Raises:
-        WeightsError: OpenVINO cannot read the file.
+        WeightsError: OpenVINO cannot read the file, or it is a model of another kind.
         UsageError: bf16 on a processor without it.
     """
 
     def __init__(self, path: str | os.PathLike[str], precision: Precision = "f32") -> None:
         if precision == "bf16" and not has_bf16():
             raise UsageError("precision bf16 was asked for; this processor lacks it, so use f32 or auto.")
-        try:
-            model = _core().read_model(str(path))
-            _flatten_prelu_slopes(model)
-            compiled = _core().compile_model(
-                model, "CPU", {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
-            )
-        except RuntimeError as error:
-            raise WeightsError(f"{path}: OpenVINO cannot read this file; give an ONNX model.") from error
+        model = _read_model(path)
+        _flatten_prelu_slopes(model)
+        residual = _without_bicubic(model) if precision == "bf16" else None
+        compiled = _core().compile_model(
+            residual or model, "CPU", {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
+        )
         self._request = compiled.create_infer_request()
+        self._adds_bicubic = residual is not None
+        self._busy = threading.Lock()
 
     def __call__(self, y: NDArray[np.float32], /) -> NDArray[np.float32]:
         """See the module."""
-        return self._request.infer({0: y[None, None]})[0][0, 0].copy()
+        with self._busy:
+            result: NDArray[np.float32] = self._request.infer({0: y[None, None]})[0][0, 0].copy()
+        if self._adds_bicubic:
+            height, width = result.shape
+            result += imresize(y, size=(height, width))
+        return result
+
+
+def _read_model(path: str | os.PathLike[str]) -> Any:
+    """An OpenVINO model from luma to luma.
+
+    Raises:
+        WeightsError: no such file, not an ONNX file, or one with other inputs or outputs.
+    """
+    if not Path(path).is_file():
+        raise WeightsError(f"{path}: no such model file; check the path.")
+    try:
+        model = _core().read_model(str(path))
+    except RuntimeError as error:
+        raise WeightsError(f"{path}: OpenVINO cannot read this file; give an ONNX model.") from error
+    ports = [*model.inputs, *model.outputs]
+    shapes = [port.partial_shape for port in ports]
+    if len(ports) != 2 or not all(_is_free_luma(shape) for shape in shapes):
+        kinds = ", ".join(str(shape) for shape in shapes)
+        raise WeightsError(f"{path}: goes through {kinds}; give a model from (1, 1, h, w) to (1, 1, s·h, s·w).")
+    return model
+
+
+def _is_free_luma(shape: Any) -> bool:
+    fixed = shape.rank.is_dynamic or len(shape) != 4 or shape[2].is_static or shape[3].is_static
+    return not fixed and str(shape[1]) == "1"
+
+
+def _without_bicubic(model: Any) -> Any | None:
+    """The model less its last sum with the bicubic-enlarged picture, or None where it does not end in one."""
+    import openvino
+
+    total = model.outputs[0].get_node().input_value(0).get_node()
+    if total.get_type_name() != "Add":
+        return None
+    for bicubic, residual in ((0, 1), (1, 0)):
+        node = total.input_value(bicubic).get_node()
+        while node.get_type_name() in ("DepthToSpace", "Convolution"):
+            sources = [value.get_node() for value in node.input_values()]
+            if any(source.get_friendly_name() == "enlarge.kernel" for source in sources):
+                make: Any = openvino.Model
+                return make([total.input_value(residual)], model.get_parameters())
+            node = sources[0]
+    return None
 
 
 def _flatten_prelu_slopes(model: Any) -> None:
@@ -118,15 +169,9 @@ def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:
     """The metadata strings of an ONNX file, empty where it has none.
 
     Raises:
-        WeightsError: no such file, or OpenVINO cannot read it.
+        WeightsError: no such file, or not a model from luma to luma.
     """
-    if not Path(path).is_file():
-        raise WeightsError(f"{path}: no such model file; check the path.")
-    try:
-        model = _core().read_model(str(path))
-    except RuntimeError as error:
-        raise WeightsError(f"{path}: OpenVINO cannot read this file; give an ONNX model.") from error
-    info = model.get_rt_info()
+    info = _read_model(path).get_rt_info()
     has_properties = "framework" in info
     properties: dict[str, Any] = info["framework"] if has_properties else {}
     return {key: str(getattr(value, "value", value)) for key, value in properties.items()}

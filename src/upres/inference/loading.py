@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, get_args
+
+import numpy as np
 
 from upres.errors import MissingExtraError, ScaleError, UsageError, WeightsError
 from upres.inference import engines
@@ -39,22 +42,26 @@ def load(
         UsageError: an engine or a precision that cannot be had for this model, or a tile below 1.
         MissingExtraError: the engine's package is not installed.
     """
-    if tile < 1:
-        raise UsageError(f"tile is {tile}; it must be at least 1.")
-    if scale < 1:
-        raise UsageError(f"scale is {scale}; it must be at least 1.")
+    for name, value, allowed in (
+        ("engine", engine, get_args(EngineName)),
+        ("precision", precision, ("auto", *get_args(Precision))),
+    ):
+        if value not in allowed:
+            raise UsageError(f"{name} is {value!r}; it must be one of {', '.join(allowed)}.")
+    numbers: dict[str, Any] = {"scale": scale, "tile": tile}
+    for name, number in numbers.items():
+        if not (isinstance(number, int | np.integer) and number >= 1):
+            raise UsageError(f"{name} is {number!r}; it must be a whole number from 1 up.")
     if model == "bicubic":
         return Bicubic(scale)
     path = Path(model)
     if path.suffix == ".safetensors":
         return _from_safetensors(path, scale, precision, tile)
     if path.suffix == ".onnx":
-        strings = engines.read_metadata(path)
-        if "halo" not in strings:
-            raise WeightsError(f"{path}: no upres metadata in it; give a file that `upres export` wrote.")
-        if int(strings["scale"]) != scale:
-            raise ScaleError(str(path), scale, [int(strings["scale"])])
-        halo, bf16_is_cheap = int(strings["halo"]), False
+        has_scale, halo = _scale_and_halo(path)
+        if has_scale != scale:
+            raise ScaleError(str(path), scale, [has_scale])
+        bf16_is_cheap = False
     else:
         record = catalog.find(str(model), scale)
         if engine == "torch":
@@ -74,6 +81,22 @@ def load(
         return engines.OpenVINOEngine(path, precision)
 
     return Upscaler(make, name=str(model), scale=scale, halo=halo, precision=precision, tile=tile)
+
+
+def _scale_and_halo(path: Path) -> tuple[int, int | None]:
+    """What an ONNX file's metadata says of itself.
+
+    Raises:
+        WeightsError: it says nothing, or nonsense.
+    """
+    strings = engines.read_metadata(path)
+    try:
+        scale, halo = json.loads(strings["scale"]), json.loads(strings["halo"])
+    except (KeyError, ValueError) as error:
+        raise WeightsError(f"{path}: no upres metadata in it; give a file that `upres export` wrote.") from error
+    if not (isinstance(scale, int) and scale >= 1 and (halo is None or (isinstance(halo, int) and halo >= 0))):
+        raise WeightsError(f"{path}: its metadata has scale {scale!r} and halo {halo!r}; export the file again.")
+    return scale, halo
 
 
 def _from_safetensors(path: Path, scale: int, precision: str, tile: int) -> Upscaler:

@@ -131,7 +131,7 @@ def _has_alpha(picture: NDArray[Any]) -> bool:
 
 
 def _with_alpha(unit: NDArray[Any], scale: int, enlarge: Callable[[NDArray[Any]], NDArray[Any]]) -> NDArray[Any]:
-    """Enlarge colours and alpha side by side, once what is transparent has lent its place to what is near it.
+    """Enlarge colours and alpha side by side, once what can hardly be seen has lent its place to what is near it.
 
     Premultiplied colours would have to be divided by alpha afterwards; a network is not linear, so the two would not
     match at edges, and a fringe would show.
@@ -141,21 +141,24 @@ def _with_alpha(unit: NDArray[Any], scale: int, enlarge: Callable[[NDArray[Any]]
     return np.concatenate([enlarge(_filled(colours, alpha)), large_alpha], axis=2)
 
 
-def _filled(colours: NDArray[np.float32], alpha: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Give each wholly transparent pixel the mean colour of the smallest 2ⁿ×2ⁿ block around it that is not empty."""
-    visible = alpha > 0
-    if visible.all() or not visible.any():
+def _filled(colours: NDArray[Any], alpha: NDArray[Any]) -> NDArray[Any]:
+    """Let the colour of pixels of alpha below 1/8 go over into that of their surroundings.
+
+    These are the alpha-weighted mean of the 2×2 block around them, which goes over into its surroundings in turn.
+    """
+    own = np.minimum((8 * alpha) ** 2, 1)
+    if own.min() == 1 or max(alpha.shape) == 1:
         return colours
     height, width = alpha.shape[:2]
     rows, columns = range(0, height, 2), range(0, width, 2)
 
-    def block_sums(values: NDArray[np.float32]) -> NDArray[np.float32]:
+    def block_sums(values: NDArray[Any]) -> NDArray[Any]:
         return np.add.reduceat(np.add.reduceat(values, rows, axis=0), columns, axis=1)
 
-    half_alpha = block_sums(alpha)
-    half = block_sums(colours * alpha) / np.maximum(half_alpha, np.finfo(np.float32).tiny)
-    around = _filled(half.astype(np.float32), half_alpha).repeat(2, axis=0).repeat(2, axis=1)[:height, :width]
-    return np.where(visible, colours, around)
+    sums = block_sums(alpha)
+    half = block_sums(colours * alpha) / np.maximum(sums, np.finfo(np.float32).tiny)
+    around = _filled(half, sums / 4).repeat(2, axis=0).repeat(2, axis=1)[:height, :width]
+    return colours * own + around * (1 - own)
 
 
 def _quantised(unit: NDArray[np.float32], dtype: np.dtype[Any], peak: float) -> NDArray[Any]:

@@ -15,6 +15,9 @@ from upres.networks.red import RED
 from upres.networks.srcnn import SRCNN
 from upres.networks.vdsr import VDSR
 
+# The layers that one scale's weights cannot lend to another's.
+SCALE_LAYERS: dict[str, str] = {"espcn": "conv3.", "fsrcnn": "up."}
+
 Network = SRCNN | FSRCNN | ESPCN | VDSR | DRCN | RED | DRRN | LapSRN
 
 NETWORKS: dict[str, type[Network]] = {

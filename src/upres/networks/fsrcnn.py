@@ -10,7 +10,8 @@ is shifted by ½ on the way in and back on the way out: what the biases could le
 mid-gray and bfloat16 keeps one more bit.
 
 Notes' form: `mapping_activations=False` leaves out the activations between the mapping layers, and
-`shared_slope=True` uses one PReLU slope a layer.
+`shared_slope=True` uses one PReLU slope a layer. `residual=True` adds the output to the bicubic-enlarged picture, at
+the same parameter count: bfloat16 rounds the residual alone then.
 """
 
 from __future__ import annotations

@@ -7,7 +7,8 @@ enlarges features and picture with transposed convolutions and adds what the fea
 
 Deviations: the picture's own enlargement repeats the edge pixel, where the authors' zeros darken the border.
 
-Notes' form: `convolutions=3, shared_levels=True`.
+Notes' form: `convolutions=3, up_kernel=4, shared_levels=True`. It leaves out the activations after the first and the
+enlarging convolutions; they stay here.
 """
 
 from __future__ import annotations

@@ -9,7 +9,8 @@ convolutions put it together; every second convolution's output skips to its mir
 
 Deviations: none in the network. The paper's text has 64 features; its published numbers were probably made with 128.
 
-Notes' form: `layers=6, channels=32, low_resolution=True, relu_after_sum=False` (its five plus the outer pair).
+Notes' form: `layers=6, channels=32, low_resolution=True, relu_after_sum=False` (its five plus the outer pair). Its last
+kernel is 3×3 at every scale; here it is as large as the scale where that is more, so that no output pixel is missed.
 """
 
 from __future__ import annotations
@@ -63,14 +64,15 @@ class RED(nn.Module):
     def forward(self, y: Tensor) -> Tensor:
         """`(B, 1, h, w)` luma in [0, 1] → `(B, 1, s·h, s·w)`, unclipped."""
         u = self.enlarge(y)
+        skip_odd = int(self.low_resolution)
         x, skips = u, list[Tensor]()
         for i, conv in enumerate(self.convs, start=1):
             x = conv(x).relu()
-            if i % 2 == self.low_resolution and i < len(self.convs):
+            if i % 2 == skip_odd and i < len(self.convs):
                 skips.append(x)
         for j, transposed in enumerate(self.transposed, start=1):
             x = transposed(x)
-            if (len(self.convs) - j) % 2 == self.low_resolution:
+            if (len(self.convs) - j) % 2 == skip_odd:
                 x = (x + skips.pop()).relu() if self.relu_after_sum else x.relu() + skips.pop()
             else:
                 x = x.relu()

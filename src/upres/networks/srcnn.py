@@ -26,12 +26,17 @@ class SRCNN(nn.Module):
         scale: how many times larger the output is, at least 1; the weights do not depend on it.
         kernel_sizes: the three odd kernel sides; 9-5-5 in the published tables, 9-1-5 in the first paper.
         channels: features of the two hidden layers.
+
+    Raises:
+        ValueError: a kernel side is even, which no padding centres.
     """
 
     def __init__(
         self, *, scale: int, kernel_sizes: tuple[int, int, int] = (9, 5, 5), channels: tuple[int, int] = (64, 32)
     ) -> None:
         super().__init__()
+        if any(k % 2 == 0 for k in kernel_sizes):
+            raise ValueError(f"SRCNN got kernel_sizes {kernel_sizes}; give three odd numbers.")
         k1, k2, k3 = kernel_sizes
         wide, narrow = channels
         self.scale = scale
@@ -66,5 +71,6 @@ class SRCNN(nn.Module):
             middle = conv.kernel_size[0] // 2
             sign = torch.tensor([1.0, -1.0])
             carried = torch.outer(sign, sign[: conv.in_channels])[: conv.out_channels]
-            conv.weight[:2] *= conv is self.conv3
+            if conv is not self.conv3:
+                conv.weight[:2] = 0
             conv.weight[:2, :2, middle, middle] = carried

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import csv
 import logging
-import os
 import shutil
 import subprocess
 import time
@@ -21,15 +20,17 @@ import numpy as np
 import torch
 from lightning.fabric import Fabric
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.nn import functional as F
+from torch.optim.swa_utils import AveragedModel
 
 from upres.data.pack import Pack
 from upres.data.patches import PatchSource
-from upres.errors import UsageError
+from upres.errors import DataError, OutputError, UsageError
 from upres.evaluation import protocol
+from upres.files import whole_file
 from upres.inference.engines import TorchEngine
 from upres.inference.upscaler import Upscaler
-from upres.networks import NETWORKS, Network
+from upres.networks import NETWORKS, SCALE_LAYERS, Network
 from upres.training.losses import LOSSES
 from upres.training.recipe import Recipe
 from upres.weights import store
@@ -71,10 +72,13 @@ class _AllOutputs(nn.Module):
         return self.network.outputs(y)
 
 
-def validate(network: nn.Module, pack: Pack, scale: int) -> float:
-    """Mean PSNR in dB over a pack's pictures under the `paper` protocol."""
-    engine = TorchEngine(network.eval())
-    upscaler = Upscaler(lambda precision: engine, name="in training", scale=scale, halo=None)
+def _validate(ema: AveragedModel, pack: Pack, scale: int) -> float | None:
+    """Mean PSNR in dB over a pack's pictures under the `paper` protocol; None for an empty pack."""
+    if not pack.planes:
+        return None
+    network = cast(Network, ema.module).eval()
+    engine = TorchEngine(network)
+    upscaler = Upscaler(lambda precision: engine, name="in training", scale=scale, halo=network.halo)
     scores = [protocol.score(upscaler, plane, scale, with_ssim=False).psnr for plane in pack.planes]
     return float(np.mean(scores))
 
@@ -112,17 +116,29 @@ def train(
             the devices.
         DataError: too few or too small pictures.
     """
+    if devices < 1:
+        raise UsageError(f"devices is {devices}; it must be at least 1.")
     checkpoint = out / CHECKPOINT
+    weights = out / f"{recipe.network}-x{recipe.scale}.safetensors"
+    if weights.exists():
+        raise UsageError(f"{weights}: is finished already; --out trains elsewhere.")
     if resume and not checkpoint.is_file():
         raise UsageError(f"{out}: no checkpoint to resume from; leave out --resume to start.")
     if not resume and checkpoint.is_file():
         raise UsageError(f"{out}: holds an unfinished run; --resume goes on with it, --out starts elsewhere.")
     if recipe.batch % devices:
         raise UsageError(f"batch {recipe.batch} does not divide by {devices} devices; change one of them.")
-    out.mkdir(parents=True, exist_ok=True)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{out}: cannot be made a folder ({error.strerror}); --out names another.") from error
 
-    fabric = Fabric(accelerator=accelerator, devices=devices)
+    try:
+        fabric = Fabric(accelerator=accelerator, devices=devices)
+    except (RuntimeError, ValueError) as error:
+        raise UsageError(f"device {accelerator!r} cannot be had: {error}") from error
     fabric.launch()
+    commit = _commit()
     training, held_out = data.split(recipe.held_out)
     patches = PatchSource(
         training.planes,
@@ -140,22 +156,27 @@ def train(
     started_from = _take(network, init) if init else None
     network.to(device=fabric.device)
     network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
-    ema = AveragedModel(network, multi_avg_fn=cast(Any, get_ema_multi_avg_fn(recipe.ema)))
+    ema = AveragedModel(network, multi_avg_fn=_running_mean(recipe.ema))
     optimizer = torch.optim.Adam(_parameter_groups(network, recipe), lr=recipe.learning_rate)
     all_outputs = _AllOutputs(network)
     if compile is None:
         compile = any(map(shutil.which, ("c++", "g++", "clang++", "cl")))
     compiled = cast(nn.Module, torch.compile(all_outputs)) if compile else all_outputs
     model, optimizer = fabric.setup(compiled, optimizer)
-    state: dict[str, Any] = {"network": network, "ema": ema, "optimizer": optimizer, "step": 0}
+    origin: dict[str, Any] = {"recipe": asdict(recipe), "data": data.digest, "init": started_from, "commit": commit}
+    first_step = 0
     if resume:
-        fabric.load(checkpoint, state)
+        saved = _read_checkpoint(checkpoint, origin)
+        network.load_state_dict(saved["network"])
+        ema.load_state_dict(saved["ema"])
+        optimizer.load_state_dict(saved["optimizer"])
+        origin, first_step = saved["origin"], saved["step"]
     compute_loss = LOSSES[recipe.loss]
 
-    with _Metrics(out, enabled=fabric.is_global_zero, after=state["step"]) as metrics:
+    with _Metrics(out, enabled=fabric.is_global_zero, after=first_step) as metrics:
         losses: list[Tensor] = []
         since = time.perf_counter()
-        for step in range(state["step"], recipe.steps):
+        for step in range(first_step, recipe.steps):
             settling = step >= recipe.steps - recipe.settle
             if step == recipe.steps - recipe.settle:
                 _round_weights(network, ema)
@@ -168,7 +189,7 @@ def train(
             in_bf16 = recipe.precision == "bf16" and not settling
             with torch.autocast(fabric.device.type, torch.bfloat16, enabled=in_bf16):
                 predictions = model(low)
-            loss = torch.stack([compute_loss(prediction, high) for prediction in predictions]).mean()
+            loss = torch.stack([compute_loss(p, _reduced(high, p.shape[-1])) for p in predictions]).mean()
             optimizer.zero_grad()
             fabric.backward(loss)
             if recipe.clip < float("inf"):
@@ -177,21 +198,23 @@ def train(
             ema.update_parameters(network)
 
             losses.append(loss.detach())
-            done = state["step"] = step + 1
+            done = step + 1
             validating = done % recipe.validate_every == 0 or done == recipe.steps
             if validating or done % _REPORT_EVERY == 0:
                 mean_loss = cast(Tensor, fabric.all_reduce(torch.stack(losses).mean()))
                 pace = recipe.batch * len(losses) / (time.perf_counter() - since)
-                psnr = validate(ema.module, held_out, recipe.scale) if validating and held_out.planes else None
+                psnr = _validate(ema, held_out, recipe.scale) if validating else None
                 report = Report(done, recipe.steps, float(mean_loss), rate, pace, psnr)
                 metrics.write(report)
                 watch(report)
-                if validating:
-                    _save_checkpoint(fabric, checkpoint, state)
+                if validating and fabric.is_global_zero:
+                    states = {"network": network, "ema": ema, "optimizer": optimizer}
+                    content = {name: part.state_dict() for name, part in states.items()}
+                    with whole_file(checkpoint) as temporary:
+                        torch.save(content | {"step": done, "origin": origin}, temporary)
                 losses.clear()
                 since = time.perf_counter()
 
-    weights = out / f"{recipe.network}-x{recipe.scale}.safetensors"
     if fabric.is_global_zero:
         trained = ema.module
         metadata = store.Metadata(
@@ -204,8 +227,8 @@ def train(
             steps=recipe.steps,
             seed=recipe.seed,
             data=data.digest,
-            commit=_commit(),
-            init=started_from,
+            commit=origin["commit"],
+            init=origin["init"],
         )
         store.save(trained, metadata, weights)
         checkpoint.unlink()
@@ -218,6 +241,8 @@ def _take(network: Network, init: Path) -> str:
     source, metadata = store.load(init)
     own = network.state_dict()
     fitting = {k: v for k, v in source.state_dict().items() if k in own and v.shape == own[k].shape}
+    if metadata.scale != network.scale and metadata.network in SCALE_LAYERS:
+        fitting = {k: v for k, v in fitting.items() if not k.startswith(SCALE_LAYERS[metadata.network])}
     if not fitting:
         raise UsageError(f"{init}: is a {metadata.network}, of which nothing fits; give weights of the same network.")
     network.load_state_dict(fitting, strict=False)
@@ -237,6 +262,18 @@ def _parameter_groups(network: Network, recipe: Recipe) -> list[dict[str, Any]]:
     ]
 
 
+def _running_mean(decay: float) -> Callable[[Any, Any, Any], None]:
+    """An exponential running mean that forgets its start: update n decays by (1 + n) / (10 + n) at most."""
+
+    @torch.no_grad()
+    def update(mean: list[Tensor], current: list[Tensor], updates: Tensor | int) -> None:
+        n = int(updates)
+        for m, c in zip(mean, current, strict=True):
+            m.lerp_(c, 1 - min(decay, (1 + n) / (10 + n)))
+
+    return update
+
+
 @torch.no_grad()
 def _round_weights(network: Network, ema: AveragedModel) -> None:
     """Go on from the running mean, with every convolution's weights rounded to bfloat16."""
@@ -247,16 +284,38 @@ def _round_weights(network: Network, ema: AveragedModel) -> None:
     ema.module.load_state_dict(network.state_dict())
 
 
+def _reduced(high: Tensor, side: int) -> Tensor:
+    """The target of a prediction that is smaller than the output, as a pyramid's lower levels are."""
+    if high.shape[-1] == side:
+        return high
+    return F.interpolate(high, size=(side, side), mode="bicubic", antialias=True)
+
+
 def _share(fabric: Fabric, batch: Tensor) -> Tensor:
     """This process's part of a batch that every process cut alike."""
     return batch.chunk(fabric.world_size)[fabric.global_rank]
 
 
-def _save_checkpoint(fabric: Fabric, path: Path, state: dict[str, Any]) -> None:
-    temporary = path.with_suffix(".writing")
-    fabric.save(temporary, state)
-    if fabric.is_global_zero:
-        os.replace(temporary, path)
+def _read_checkpoint(path: Path, asked: dict[str, Any]) -> dict[str, Any]:
+    """Read a checkpoint, once it is clear that it is of the run that is asked for.
+
+    Raises:
+        UsageError: the recipe or the data differ; the field and both values are named.
+        DataError: the checkpoint is damaged.
+    """
+    try:
+        content: dict[str, Any] = torch.load(path, weights_only=False)
+        began = content["origin"]
+    except Exception as error:  # torch.load passes on whatever zip, pickle or the file system raise
+        raise DataError(f"{path}: the checkpoint is damaged ({error}); remove it and start again.") from error
+    then, now = (origin["recipe"] | {"data": origin["data"]} for origin in (began, asked))
+    for name, value in now.items():
+        if then.get(name) != value:
+            raise UsageError(
+                f"{path.parent}: was begun with {name} = {then.get(name)!r}, not {value!r}; "
+                "resume with the same, or start elsewhere with --out."
+            )
+    return content
 
 
 def _commit() -> str:
@@ -264,6 +323,7 @@ def _commit() -> str:
     here = Path(__file__).parent
     git = ["git", "-C", str(here)]
     try:
+        subprocess.run([*git, "ls-files", "--error-unmatch", __file__], capture_output=True, check=True)
         commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
         changes = subprocess.run(
             [*git, "status", "--porcelain", "--", str(here)], capture_output=True, text=True, check=True

@@ -36,7 +36,8 @@ class Recipe:
         last_layer: prefix of those parameters' names.
         loss: name in `upres.training.losses.LOSSES`.
         clip: greatest norm of the gradient; infinity for none.
-        ema: decay of the running mean of the weights, which is what is validated and kept.
+        ema: decay of the running mean of the weights, which is what is validated and kept. Early steps decay faster,
+            so that the mean forgets the start.
         degradation: name in `upres.data.patches.DEGRADATIONS`.
         rescale: factors by which each picture is also used reduced.
         held_out: pictures set apart for validation.
@@ -88,15 +89,19 @@ class Recipe:
         self._require("ema", 0 <= self.ema < 1, "at least 0 and below 1")
         self._require("rescale", bool(self.rescale) and all(0 < f <= 1 for f in self.rescale), "factors in (0, 1]")
         self._require("arguments", "scale" not in self.arguments, "without 'scale', which is a field of its own")
+        try:
+            NETWORKS[self.network](scale=self.scale, **self.arguments)
+        except (TypeError, ValueError) as error:
+            raise UsageError(f"recipe's network cannot be built: {error}") from error
 
     def _require(self, name: str, holds: bool, rule: str) -> None:
         if not holds:
             raise UsageError(f"recipe has {name} = {getattr(self, name)!r}; it must be {rule}.")
 
     def with_steps(self, steps: int) -> Recipe:
-        """The same recipe drawn out or shortened: warm-up and settling keep their share."""
-        share = steps / self.steps
-        return replace(self, steps=steps, warmup=int(self.warmup * share), settle=int(self.settle * share))
+        """The same recipe drawn out or shortened: settling keeps its share, warm-up takes a quarter at most."""
+        settle = int(self.settle * steps / self.steps)
+        return replace(self, steps=steps, warmup=min(self.warmup, steps // 4), settle=settle)
 
     def learning_rate_at(self, step: int) -> float:
         """The rate of a step counted from 0."""

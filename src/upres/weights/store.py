@@ -7,13 +7,16 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Self
 
+import torch
 from torch import Tensor, nn
 
 from upres.errors import MissingExtraError, WeightsError
+from upres.files import whole_file
 from upres.networks import NETWORKS, Network
 
 FORMAT = "upres-weights-1"
@@ -31,7 +34,7 @@ class Metadata:
         parameters: count of trained numbers.
         recipe: the recipe's fields.
         steps: optimizer steps taken, those of the weights it started from not counted.
-        init: digest of the weights it started from, if any.
+        init: which weights it started from, and how many of their tensors fitted; None for none.
         data: digest of the training pack.
         seed: seed of the run.
         commit: commit of upres that trained it; `+` marks uncommitted changes.
@@ -76,14 +79,19 @@ def save(network: nn.Module, metadata: Metadata, path: str | os.PathLike[str]) -
         from safetensors.torch import save as serialize
     except ImportError as error:
         raise MissingExtraError("safetensors", "train") from error
-    path = Path(path)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
-        temporary.write_bytes(serialize(tensors, metadata=metadata.to_strings()))
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    state = network.state_dict()
+    tensors = {
+        name: state[name].detach().cpu().contiguous() for name, first in _first_names(state).items() if name == first
+    }
+    content = serialize(tensors, metadata=metadata.to_strings())
+    with whole_file(path) as temporary:
+        temporary.write_bytes(content)
+
+
+def _first_names(state: Mapping[str, Tensor]) -> dict[str, str]:
+    """For each name of a state, the first that stands for the same tensor: shared layers are stored once."""
+    first: dict[tuple[int, torch.Size], str] = {}
+    return {name: first.setdefault((t.data_ptr(), t.shape), name) for name, t in state.items()}
 
 
 def load(path: str | os.PathLike[str]) -> tuple[Network, Metadata]:
@@ -112,7 +120,7 @@ def load(path: str | os.PathLike[str]) -> tuple[Network, Metadata]:
         raise WeightsError(f"{path}: is for {metadata.network!r}; this upres knows {', '.join(NETWORKS)}.")
     try:
         network: Network = NETWORKS[metadata.network](**metadata.arguments)
-        network.load_state_dict(tensors)
-    except (RuntimeError, TypeError, ValueError) as error:
+        network.load_state_dict({name: tensors[first] for name, first in _first_names(network.state_dict()).items()})
+    except (KeyError, RuntimeError, TypeError, ValueError) as error:
         raise WeightsError(f"{path}: its tensors do not fit its metadata; get the file again.") from error
     return network.eval(), metadata

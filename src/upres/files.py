@@ -1,0 +1,31 @@
+"""Files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import secrets
+from collections.abc import Generator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from upres.errors import OutputError
+
+
+@contextmanager
+def whole_file(path: str | os.PathLike[str]) -> Generator[Path]:
+    """A temporary path beside `path`, with the same ending, that takes its place when the block ends well.
+
+    Raises:
+        OutputError: the system refuses: no space, no folder, no permission.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".upres-{secrets.token_hex(6)}{path.suffix}")
+    try:
+        yield temporary
+        os.replace(temporary, path)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise OutputError(f"{path}: could not be written ({reason}); free space or choose another place.") from error
+    finally:
+        with suppress(OSError):  # the folder may be missing, and then nothing was written
+            temporary.unlink(missing_ok=True)
