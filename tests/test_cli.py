@@ -97,7 +97,7 @@ def _bad_files(folder, photo):
         (["zero.png"], 1, "zero.png: not a picture that upres can read"),
         (["."], 1, ".: this is a folder"),
         (["good.png", "--scale", "7"], 2, "fsrcnn has no scale 7; it has 2, 3, 4. Choose one of these."),
-        (["good.png", "--scale", "0"], 2, "scale is 0; it must be at least 1."),
+        (["good.png", "--scale", "0"], 2, "scale is 0; it must be a whole number from 1 up."),
         (["good.png", "--model", "espcm"], 2, "unknown model 'espcm'; did you mean espcn"),
         (["good.png", "--model", "no.onnx"], 1, "no.onnx: no such model file; check the path."),
         (["good.png", "-o", "a.xyz"], 2, "cannot write a file ending in '.xyz'; use one of .png"),

@@ -304,7 +304,7 @@ def _read_checkpoint(path: Path, asked: dict[str, Any]) -> dict[str, Any]:
         DataError: the checkpoint is damaged.
     """
     try:
-        content: dict[str, Any] = torch.load(path, weights_only=False)
+        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=False)
         began = content["origin"]
     except Exception as error:  # torch.load passes on whatever zip, pickle or the file system raise
         raise DataError(f"{path}: the checkpoint is damaged ({error}); remove it and start again.") from error
@@ -320,13 +320,13 @@ def _read_checkpoint(path: Path, asked: dict[str, Any]) -> dict[str, Any]:
 
 def _commit() -> str:
     """The commit of the running source, `+` for uncommitted changes, `unknown` outside a checkout."""
-    here = Path(__file__).parent
-    git = ["git", "-C", str(here)]
+    package = Path(__file__).parents[1]
+    git = ["git", "-C", str(package)]
     try:
         subprocess.run([*git, "ls-files", "--error-unmatch", __file__], capture_output=True, check=True)
         commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
         changes = subprocess.run(
-            [*git, "status", "--porcelain", "--", str(here)], capture_output=True, text=True, check=True
+            [*git, "status", "--porcelain", "--", str(package)], capture_output=True, text=True, check=True
         ).stdout
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
