@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
 import subprocess
 import sys
@@ -56,6 +57,21 @@ def test_nothing_heavy_is_imported_before_it_is_needed(code, allowed):
     assert done.returncode == 0, done.stderr
     loaded = set(ast.literal_eval(done.stdout)) & set(HEAVY.split("|"))
     assert loaded <= set(allowed.split("|"))
+
+
+def test_nothing_is_reported_to_anybody(tmp_path):
+    code = (
+        "import socket\n"
+        "def refuse(*arguments, **options): raise SystemExit(f'tried to reach {arguments}')\n"
+        "socket.create_connection = socket.socket.connect = socket.getaddrinfo = refuse\n"
+        "import numpy, sys, upres\n"
+        "upres.upscale(numpy.zeros((8, 8), 'uint8'))\n"
+        "assert sys.modules['openvino_telemetry'] is None\n"
+    )
+    environment = os.environ | {"HOME": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_training_imports_neither_openvino_nor_libvips():

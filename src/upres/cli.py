@@ -140,6 +140,7 @@ def models(
         cost = f"{record.bf16_loss:.3f}"
         table.add_row(record.name, f"×{record.scale}", f"{record.parameters:,}", *scores, cost)
     Console().print(table)
+    print("`bicubic`, MATLAB's, goes by the same name everywhere, at any whole scale.")
 
 
 @app.command()

@@ -136,6 +136,7 @@ def test_deep_pictures_never_run_in_bf16(monkeypatch):
     [
         (np.zeros((4, 4), np.int64), "dtype int64; give uint8, uint16, float32, float64"),
         (np.zeros((4, 4), bool), "dtype bool"),
+        ("photo.jpg", "the picture is a str; give an array"),
         (np.zeros((4, 4, 5), np.uint8), r"shape \(4, 4, 5\); give \(h, w\)"),
         (np.zeros((0, 4), np.uint8), "no empty side"),
         (np.zeros(4, np.uint8), r"shape \(4,\)"),

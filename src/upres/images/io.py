@@ -134,8 +134,9 @@ def check_output(path: str | os.PathLike[str], *, overwrite: bool) -> Path:
     """
     path = Path(path)
     if path.suffix.lower() not in SAVERS:
+        ending = f"ending in {path.suffix!r}" if path.suffix else "without an ending"
         raise UsageError(
-            f"{path}: cannot write a file ending in {path.suffix or 'nothing'!r}; use one of {', '.join(SAVERS)}."
+            f"{path}: cannot write a file {ending}; use one of {', '.join(SAVERS)}, or a folder that exists."
         )
     if os.path.isdir(path):  # Path's raises for a name that is too long
         raise OutputError(f"{path}: this is a folder; name a file.")

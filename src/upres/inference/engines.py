@@ -6,6 +6,7 @@ OpenVINO is the default on a CPU; ONNX Runtime is the portable one; PyTorch runs
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections.abc import Callable
 from functools import lru_cache
@@ -28,6 +29,10 @@ Precision = Literal["f32", "bf16"]
 
 @lru_cache(maxsize=1)
 def _core() -> Any:
+    modules: dict[str, Any] = sys.modules
+    modules.setdefault(
+        "openvino_telemetry", None
+    )  # it would report each use to Google Analytics; OpenVINO does without
     try:
         import openvino
     except ImportError as error:

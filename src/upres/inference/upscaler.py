@@ -175,6 +175,8 @@ def _peak(picture: NDArray[Any]) -> float:
     Raises:
         UsageError: not a picture's dtype or shape.
     """
+    if not isinstance(picture, np.ndarray):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise UsageError(f"the picture is a {type(picture).__name__}; give an array, as `upres.upscale` describes.")
     if str(picture.dtype) not in _PEAKS:
         raise UsageError(f"the picture has dtype {picture.dtype}; give {', '.join(_PEAKS)} (floats in [0, 1]).")
     shape = picture.shape

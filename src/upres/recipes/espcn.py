@@ -3,10 +3,12 @@
 The paper trains on ImageNet with tanh, mean squared error and a rate that falls on a plateau. Here: Adam with a half
 cosine, L1, a running mean of the weights, and a start from interpolation instead of from noise.
 
-Expected on Set5 (`paper` protocol), against the paper: see the README's table. Cost: about 7 minutes on two CPU
-cores with bfloat16.
+Expected on Set5 (`paper` protocol): 36.61 / 32.56 / 30.30 dB for ×2 / ×3 / ×4; the paper has – / 33.13 / 30.90.
+Cost: about 7 minutes on two CPU cores with bfloat16. The shipped weights were made by
 
     upres train espcn --scale 2 --data PICTURES
+    upres train espcn --scale 3 --data PICTURES
+    upres train espcn --scale 4 --data PICTURES --steps 16000
 """
 
 from __future__ import annotations
