@@ -126,6 +126,9 @@ def to_onnx(network: nn.Module, metadata: store.Metadata) -> bytes:
         )
     assert program is not None
     model = program.model_proto
+    for part in (model.graph, *model.graph.node, *model.graph.value_info, *model.graph.input, *model.graph.output):
+        del part.metadata_props[:]  # the exporter's stack traces, which hold this machine's paths
+        part.doc_string = ""
     error = parity_error(model, network)
     if not error <= PARITY:
         raise WeightsError(
