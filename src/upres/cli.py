@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import runpy
+import shlex
 import sys
 import time
 from dataclasses import replace
@@ -14,20 +15,21 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 import upres
-from upres.errors import DataError, MissingExtraError, PictureError, UpresError, UsageError
+from upres.errors import DataError, Interrupted, MissingExtraError, PictureError, UpresError, UsageError
 
 if TYPE_CHECKING:
     from upres.evaluation.protocol import Score
     from upres.inference.upscaler import Bicubic, Upscaler
-    from upres.training.loop import Report
     from upres.training.recipe import Recipe
+    from upres.training.watching import Report
 
 Engine = Literal["openvino", "onnxruntime", "torch"]
 Precision = Literal["auto", "f32", "bf16"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
+RecipeKind = Literal["shipped", "paper"]
 Protocol = Literal["paper", "selfexsr", "lapsrn", "rgb"]
 
-_TRAINING_PACKAGES = ("torch", "lightning", "safetensors", "onnx", "onnxscript", "tensorboard")
+_TRAINING_PACKAGES = ("torch", "lightning", "safetensors", "onnx", "onnxscript")
 
 app = typer.Typer(
     name="upres",
@@ -172,50 +174,75 @@ def _print_score(score: Score) -> None:
 def train(
     network: Annotated[str, typer.Argument(help="A network, such as espcn, or the path of a recipe (.py).")],
     data: Annotated[Path, typer.Option(help="A folder of pictures, or a pack made by `upres pack`.")],
-    scale: Annotated[int, typer.Option(help="How many times larger the result is.")] = 2,
+    scale: Annotated[int | None, typer.Option(help="How many times larger.", show_default="the recipe's")] = None,
+    recipe: Annotated[RecipeKind, typer.Option(help="Ours, or the paper's own.")] = "shipped",
     out: Annotated[Path | None, typer.Option(help="Where the run goes.", show_default="runs/NETWORK-xSCALE")] = None,
     steps: Annotated[int | None, typer.Option(help="Optimizer steps.", show_default="the recipe's")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the run.", show_default="the recipe's")] = None,
     held_out: Annotated[int | None, typer.Option(help="Pictures to validate on.", show_default="the recipe's")] = None,
+    validation: Annotated[Path | None, typer.Option(help="Validate on these; train on all of DATA.")] = None,
     init: Annotated[str | None, typer.Option(help="Start from a weights file, or from ours, such as espcn-x2.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the run's checkpoint.")] = False,
     device: Annotated[Device, typer.Option(help="What to train on.")] = "auto",
-    devices: Annotated[int, typer.Option(help="How many of them.")] = 1,
+    devices: Annotated[int, typer.Option(help="How many of them, on each machine.")] = 1,
+    nodes: Annotated[int, typer.Option(help="How many machines; see the README.")] = 1,
     compile: Annotated[
         bool | None, typer.Option(help="Use torch.compile.", show_default="where there is a compiler")
     ] = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Measure a few steps and say what a run costs.")] = False,
 ) -> None:
     """Train a network on your pictures."""
     from upres.data import pack
     from upres.export import export as export_weights
-    from upres.training import loop
+    from upres.training import estimate, loop
 
-    recipe = _recipe(network)
-    recipe = replace(recipe, scale=scale, seed=recipe.seed if seed is None else seed)
+    chosen = _recipe(network, recipe)
+    if scale is not None:
+        chosen = chosen.at_scale(scale)
+    if seed is not None:
+        chosen = replace(chosen, seed=seed)
     if steps is not None:
-        recipe = recipe.with_steps(steps)
+        chosen = chosen.with_steps(steps)
     if held_out is not None:
-        recipe = replace(recipe, held_out=held_out)
+        chosen = replace(chosen, held_out=held_out)
     init_weights = _weights(init) if init else None
-    out = out or Path("runs") / f"{recipe.network}-x{recipe.scale}"
+    out = out or Path("runs") / f"{chosen.network}-x{chosen.scale}{'-paper' * (recipe == 'paper')}"
     pictures, skipped = pack.open_data(data)
     _print_skipped(skipped)
-    print(f"{len(pictures.planes)} pictures, {recipe.held_out} of them held out; {recipe.steps} steps; {out}")
-    with _progress(recipe) as watch:
-        weights = loop.train(
-            recipe,
-            pictures,
-            out,
-            init=init_weights,
-            resume=resume,
-            accelerator=device,
-            devices=devices,
-            compile=compile,
-            watch=watch,
-        )
-    if os.environ.get("LOCAL_RANK", "0") == "0":  # several devices are several processes, all of which come here
+    held_out_pictures = None
+    if validation is not None:
+        held_out_pictures, skipped = pack.open_data(validation)
+        _print_skipped(skipped)
+    if dry_run:
+        print(estimate.estimate(chosen, pictures, accelerator=device, compile=compile))
+        return
+    on = f"{chosen.held_out} of them held out" if held_out_pictures is None else f"validation on {validation}"
+    print(f"{len(pictures.planes)} pictures, {on}; {chosen.steps} steps; {out}")
+    try:
+        with _progress(chosen) as watch:
+            weights = loop.train(
+                chosen,
+                pictures,
+                out,
+                validation=held_out_pictures,
+                init=init_weights,
+                resume=resume,
+                accelerator=device,
+                devices=devices,
+                nodes=nodes,
+                compile=compile,
+                watch=watch,
+            )
+    except Interrupted as error:
+        again = shlex.join(["upres", *(word for word in sys.argv[1:] if word != "--resume"), "--resume"])
+        print(f"upres: {error} Go on with:\n{again}", file=sys.stderr)
+        raise typer.Exit(130) from error
+    if os.environ.get("LOCAL_RANK", "0") == os.environ.get("NODE_RANK", "0") == "0":  # each process comes here
         print(weights)
-        print(export_weights(weights))
+        try:
+            print(export_weights(weights))
+        except MissingExtraError as error:
+            print(f"no ONNX file was made: {error}; then `upres export {weights}` makes it.", file=sys.stderr)
 
 
 @app.command()
@@ -251,12 +278,12 @@ def _weights(name: str) -> Path:
     return catalog.find(entry, int(scale)).safetensors if entry and scale.isdecimal() else Path(name)
 
 
-def _recipe(name: str) -> Recipe:
-    from upres.recipes import RECIPES
+def _recipe(name: str, kind: RecipeKind) -> Recipe:
+    from upres.recipes import PAPER_RECIPES, RECIPES
     from upres.training.recipe import Recipe
 
     if name in RECIPES:
-        return RECIPES[name]
+        return (RECIPES if kind == "shipped" else PAPER_RECIPES)[name]
     if not name.endswith(".py"):
         raise UsageError(f"no recipe {name!r}; there is {', '.join(RECIPES)}, or give a .py file.")
     try:

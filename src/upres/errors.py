@@ -8,6 +8,7 @@ UpresError
 ├── OutputError                      a result cannot be written
 ├── WeightsError                     a weights file is damaged or not one of ours
 ├── DataError                        a training set cannot be used
+├── Interrupted                      a training run was asked to stop, and kept a checkpoint
 └── MissingExtraError (ImportError)  an optional package is absent; names the command that installs it
 
 Each message says what was given, what is allowed, and what to do next.
@@ -59,6 +60,10 @@ class WeightsError(UpresError):
 
 class DataError(UpresError):
     """A training set or pack that cannot be used."""
+
+
+class Interrupted(UpresError):
+    """A training run that was asked to stop, and kept a checkpoint of its last step."""
 
 
 class MissingExtraError(UpresError, ImportError):

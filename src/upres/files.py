@@ -10,6 +10,8 @@ from pathlib import Path
 
 from upres.errors import OutputError
 
+_PREFIX = ".upres-"
+
 
 @contextmanager
 def whole_file(path: str | os.PathLike[str]) -> Generator[Path]:
@@ -19,7 +21,7 @@ def whole_file(path: str | os.PathLike[str]) -> Generator[Path]:
         OutputError: the system refuses: no space, no folder, no permission.
     """
     path = Path(path)
-    temporary = path.with_name(f".upres-{secrets.token_hex(6)}{path.suffix}")
+    temporary = path.with_name(f"{_PREFIX}{secrets.token_hex(6)}{path.suffix}")
     try:
         yield temporary
         os.replace(temporary, path)
@@ -29,3 +31,9 @@ def whole_file(path: str | os.PathLike[str]) -> Generator[Path]:
     finally:
         with suppress(OSError):  # the folder may be missing, and then nothing was written
             temporary.unlink(missing_ok=True)
+
+
+def remove_unfinished(folder: Path) -> None:
+    """Remove the temporary files that a killed process left in a folder where no other process writes."""
+    for path in folder.glob(f"{_PREFIX}*"):
+        path.unlink(missing_ok=True)

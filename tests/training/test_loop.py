@@ -12,7 +12,7 @@ from upres.errors import DataError, OutputError, UsageError
 from upres.evaluation import protocol
 from upres.inference.upscaler import Bicubic
 from upres.networks import ESPCN
-from upres.training import loop
+from upres.training import checkpoint, loop
 from upres.training.losses import LOSSES
 from upres.training.recipe import Recipe
 from upres.weights import store
@@ -67,7 +67,7 @@ def test_a_run_writes_weights_that_say_what_they_are(tmp_path, pack):
     names = {path.name for path in (tmp_path / "run").iterdir()}
     assert {"fsrcnn-x2.safetensors", "metrics.csv"} <= names
     assert any(name.startswith("events.out.tfevents") for name in names)
-    assert loop.CHECKPOINT not in names
+    assert not any(name.startswith(("checkpoint", ".upres")) for name in names)
     with (tmp_path / "run" / "metrics.csv").open() as file:
         assert [int(row["step"]) for row in csv.DictReader(file)] == [8, 16, 24]
 
@@ -93,7 +93,7 @@ def test_an_interrupted_run_ends_as_one_left_alone(tmp_path, pack, stop_after, s
 
     with pytest.raises(KeyboardInterrupt):
         run(recipe, pack, tmp_path / "cut", watch=stop)
-    assert (tmp_path / "cut" / loop.CHECKPOINT).exists()
+    assert checkpoint.find(tmp_path / "cut")
     assert_equal(tensors(run(recipe, pack, tmp_path / "cut", resume=True)), alone)
     with (tmp_path / "cut" / "metrics.csv").open() as file:
         assert [int(row["step"]) for row in csv.DictReader(file)] == [8, 16, 24]
@@ -119,8 +119,10 @@ def test_resume_is_of_the_same_run(tmp_path, pack):
 
 
 def test_a_damaged_checkpoint_is_named(tmp_path, pack):
-    tmp_path.joinpath(loop.CHECKPOINT).write_bytes(b"PK nothing")
-    with pytest.raises(DataError, match="the checkpoint is damaged"):
+    tmp_path.joinpath("checkpoint-000000008.pt").write_bytes(b"PK nothing")
+    with pytest.raises(
+        DataError, match=r"every checkpoint is damaged: checkpoint-000000008.pt \(its checksum is wrong"
+    ):
         run(RECIPE, pack, tmp_path, resume=True)
 
 
@@ -169,7 +171,7 @@ def test_compiled_and_bf16_run_too(tmp_path, pack):
 def test_wrong_calls_are_named(tmp_path, pack):
     with pytest.raises(UsageError, match="no checkpoint to resume from; leave out --resume"):
         run(RECIPE, pack, tmp_path, resume=True)
-    (tmp_path / loop.CHECKPOINT).touch()
+    (tmp_path / "checkpoint-000000008.pt").touch()
     with pytest.raises(UsageError, match="holds an unfinished run; --resume goes on"):
         run(RECIPE, pack, tmp_path)
     with pytest.raises(UsageError, match="batch 4 does not divide by 3 devices"):

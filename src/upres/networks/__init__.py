@@ -15,6 +15,15 @@ from upres.networks.red import RED
 from upres.networks.srcnn import SRCNN
 from upres.networks.vdsr import VDSR
 
+# Those that work on the bicubic-enlarged picture: their weights do not depend on the scale.
+PRE_ENLARGED = ("srcnn", "vdsr", "drcn", "red", "drrn")
+
+# Those with `recursions` that share weights, of which `grow(n)` runs the first n.
+GROWS = ("drcn", "drrn")
+
+# Those of GROWS whose `outputs` are the recursions' predictions and then their weighted sum.
+SUPERVISES_RECURSIONS = ("drcn",)
+
 # The layers that one scale's weights cannot lend to another's.
 SCALE_LAYERS: dict[str, str] = {"espcn": "conv3.", "fsrcnn": "up."}
 

@@ -47,6 +47,7 @@ class DRCN(nn.Module):
         super().__init__()
         self.scale = scale
         self.recursions = recursions
+        self.running = recursions
         self.output_relu = output_relu
         self.enlarge = BicubicEnlarge(scale)
 
@@ -77,12 +78,12 @@ class DRCN(nn.Module):
         for conv in self.embedding:
             h = conv(h).relu()
         predictions: list[Tensor] = []
-        for _ in range(self.recursions):
+        for _ in range(self.running):
             h = self.recursion(h).relu()
             predictions.append(u + self._reconstruct(h))
-        stacked = torch.cat(predictions, dim=1)  # (B, recursions, s·h, s·w)
+        stacked = torch.cat(predictions, dim=1)  # (B, running, s·h, s·w)
         with torch.autocast(y.device.type, enabled=False):
-            combined = F.conv2d(stacked, self.ensemble[None, :, None, None])
+            combined = F.conv2d(stacked, self.ensemble[None, : self.running, None, None])
         if self.ensemble_bias is not None:
             combined = combined + self.ensemble_bias
         return [*predictions, combined]
@@ -92,6 +93,14 @@ class DRCN(nn.Module):
             h = conv(h).relu()
         residual = self.last(h)
         return residual.relu() if self.output_relu else residual
+
+    @torch.no_grad()
+    def grow(self, recursions: int) -> None:
+        """Run the first `recursions` only; those that join later begin with weight zero, so the output stays."""
+        if recursions < self.running:
+            self.ensemble[:recursions] = 1 / recursions
+            self.ensemble[recursions:] = 0
+        self.running = recursions
 
     def start_as_interpolation(self) -> None:
         """Start from bicubic interpolation: every residual is zero."""

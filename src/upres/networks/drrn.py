@@ -79,13 +79,21 @@ class RecursiveBlock(nn.Module):
                 )
             ]
             self.units = nn.ModuleList([nn.Sequential(*half)] * units)
+        self.running = units
 
     def forward(self, x: Tensor) -> Tensor:
         """`(B, in_channels, h, w)` → `(B, channels, h, w)`."""
         start = b = self.first(x)
-        for unit in self.units:
+        for unit in self.units[: self.running]:
             b = unit(b) + start
         return b
+
+    def grow(self, units: int) -> None:
+        """Run the first `units` only; those that join later take over the batch norms of the last that ran."""
+        last = self.units[self.running - 1].state_dict()
+        for unit in self.units[self.running : units]:
+            unit.load_state_dict(last)
+        self.running = units
 
 
 class DRRN(nn.Module):
@@ -112,6 +120,7 @@ class DRRN(nn.Module):
     ) -> None:
         super().__init__()
         self.scale = scale
+        self.recursions = units
         self.enlarge = BicubicEnlarge(scale)
         self.blocks = nn.Sequential(
             *(
@@ -131,6 +140,12 @@ class DRRN(nn.Module):
     def outputs(self, y: Tensor) -> list[Tensor]:
         """Every supervised prediction: here the output alone."""
         return [self(y)]
+
+    def grow(self, units: int) -> None:
+        """Run the first `units` of each block only; the convolutions are the same for all of them."""
+        for block in self.blocks:
+            assert isinstance(block, RecursiveBlock)
+            block.grow(units)
 
     def start_as_interpolation(self) -> None:
         """Start from bicubic interpolation: the residual is zero."""

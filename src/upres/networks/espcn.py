@@ -59,12 +59,12 @@ class ESPCN(nn.Module):
         """Let channel 0 carry the picture through to bilinear weights, so that training starts from an enlargement.
 
         The other channels are drawn so that tanh bends: luma's contrast is about a third, so the first layer's
-        weights are three times what unit variance would need. PyTorch's own draw leaves every tanh nearly linear,
-        and training then takes ten times as long.
+        weights are three times what unit variance would need, the second's twice. PyTorch's own draw leaves every
+        tanh nearly linear, and training then takes ten times as long.
         """
         gain = 0.5  # small enough for tanh to be nearly linear
         nn.init.normal_(self.conv1.weight, std=3 / math.sqrt(self.conv1.weight[0].numel()))
-        nn.init.normal_(self.conv2.weight, std=1 / math.sqrt(self.conv2.weight[0].numel()))
+        nn.init.normal_(self.conv2.weight, std=2 / math.sqrt(self.conv2.weight[0].numel()))
         for conv in (self.conv1, self.conv2, self.conv3):
             assert conv.bias is not None
             conv.bias.zero_()

@@ -1,11 +1,20 @@
-"""The shipped recipes by network name."""
+"""Recipes by network name: ours, which the shipped weights were made by, and the papers' own."""
 
 from __future__ import annotations
 
-from upres.recipes import espcn, fsrcnn
+from upres.recipes import drcn, drrn, espcn, fsrcnn, lapsrn, red, srcnn, vdsr
 from upres.training.recipe import Recipe
 
-RECIPES: dict[str, Recipe] = {
-    "espcn": espcn.RECIPE,
-    "fsrcnn": fsrcnn.RECIPE,
+_MODULES = {
+    "srcnn": srcnn,
+    "fsrcnn": fsrcnn,
+    "espcn": espcn,
+    "vdsr": vdsr,
+    "drcn": drcn,
+    "red": red,
+    "drrn": drrn,
+    "lapsrn": lapsrn,
 }
+
+RECIPES: dict[str, Recipe] = {name: module.RECIPE for name, module in _MODULES.items()}
+PAPER_RECIPES: dict[str, Recipe] = {name: module.PAPER for name, module in _MODULES.items()}

@@ -6,81 +6,81 @@ on (seed, i) alone, so a run that was interrupted and resumed equals one that wa
 
 from __future__ import annotations
 
-import csv
 import logging
+import math
 import shutil
+import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from types import FrameType
 from typing import Any, cast
 
 import numpy as np
 import torch
 from lightning.fabric import Fabric
+from lightning.fabric.strategies.ddp import DDPStrategy
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.optim.swa_utils import AveragedModel
 
 from upres.data.pack import Pack
 from upres.data.patches import PatchSource
-from upres.errors import DataError, OutputError, UsageError
+from upres.errors import Interrupted, MissingExtraError, OutputError, UsageError
 from upres.evaluation import protocol
-from upres.files import whole_file
 from upres.inference.engines import TorchEngine
-from upres.inference.upscaler import Upscaler
-from upres.networks import NETWORKS, SCALE_LAYERS, Network
+from upres.inference.upscaler import Bicubic, Upscaler
+from upres.networks import DRCN, DRRN, NETWORKS, SCALE_LAYERS, SUPERVISES_RECURSIONS, Network
+from upres.training import checkpoint, plots
 from upres.training.losses import LOSSES
 from upres.training.recipe import Recipe
+from upres.training.watching import Journal, Report, save_samples, telling_crop
 from upres.weights import store
 
 log = logging.getLogger(__name__)
 
-CHECKPOINT = "checkpoint.pt"
-_REPORT_EVERY = 50
-
-
-@dataclass(frozen=True)
-class Report:
-    """What a watcher is told: the step just done, mean loss since the last report, and the pace.
-
-    Attributes:
-        step: steps done so far, out of `steps`.
-        loss: mean since the last report.
-        learning_rate: of the step just done.
-        patches_per_second: pace since the last report, validation not counted.
-        psnr: mean in dB on the held-out pictures, on the steps that validate.
-    """
-
-    step: int
-    steps: int
-    loss: float
-    learning_rate: float
-    patches_per_second: float
-    psnr: float | None
-
 
 class _AllOutputs(nn.Module):
-    """Makes `outputs` the forward, so that compiling and distributing see every supervised prediction."""
+    """Makes `outputs` the forward, so that compiling and distributing see every supervised prediction.
 
-    def __init__(self, network: Network) -> None:
+    Holds the network at each scale that it learns; all share their parameters.
+    """
+
+    def __init__(self, network: Network, recipe: Recipe) -> None:
         super().__init__()
         self.network = network
+        self.others = nn.ModuleDict()
+        for scale in recipe.more_scales:
+            other = NETWORKS[recipe.network](scale=scale, **recipe.arguments)
+            other.load_state_dict(network.state_dict(keep_vars=True), assign=True)
+            self.others[str(scale)] = other
 
-    def forward(self, y: Tensor) -> list[Tensor]:
-        return self.network.outputs(y)
+    def forward(self, y: Tensor, scale: int) -> list[Tensor]:
+        network = self.network if scale == self.network.scale else self.others[str(scale)]
+        return cast(Network, network).outputs(y)
 
 
-def _validate(ema: AveragedModel, pack: Pack, scale: int) -> float | None:
-    """Mean PSNR in dB over a pack's pictures under the `paper` protocol; None for an empty pack."""
-    if not pack.planes:
-        return None
-    network = cast(Network, ema.module).eval()
-    engine = TorchEngine(network)
-    upscaler = Upscaler(lambda precision: engine, name="in training", scale=scale, halo=network.halo)
-    scores = [protocol.score(upscaler, plane, scale, with_ssim=False).psnr for plane in pack.planes]
-    return float(np.mean(scores))
+@dataclass
+class _Progress:
+    """Where a run stands, apart from its tensors: what a checkpoint must hold to go on exactly."""
+
+    step: int = 0
+    drops: int = 0
+    best: float = -math.inf
+    validations_since_best: int = 0
+
+    def follow_plateau(self, psnr: float, patience: int) -> None:
+        """Count a validation; after `patience` without a new best PSNR, drop the rate."""
+        if psnr > self.best:
+            self.best, self.validations_since_best = psnr, 0
+            return
+        self.validations_since_best += 1
+        if self.validations_since_best == patience:
+            self.drops, self.validations_since_best = self.drops + 1, 0
 
 
 def train(
@@ -88,11 +88,15 @@ def train(
     data: Pack,
     out: Path,
     *,
+    validation: Pack | None = None,
     init: Path | None = None,
     resume: bool = False,
     accelerator: str = "auto",
     devices: int = 1,
+    nodes: int = 1,
     compile: bool | None = None,
+    report_every: int = 50,
+    checkpoint_seconds: float = 60.0,
     watch: Callable[[Report], None] = lambda report: None,
 ) -> Path:
     """Train a network and write its weights.
@@ -100,13 +104,17 @@ def train(
     Args:
         recipe: what to compute.
         data: pictures; `recipe.held_out` of them validate.
-        out: folder for the checkpoint, `metrics.csv`, TensorBoard events and the weights; made if missing.
+        out: folder for checkpoints, `metrics.csv`, TensorBoard events, plots and the weights; made if missing.
+        validation: pictures to validate on instead; `data` then trains whole.
         init: weights to start from; tensors of the same name and shape are taken, the others start anew.
-        resume: go on from the checkpoint in `out`.
+        resume: go on from the newest whole checkpoint in `out`.
         accelerator: Fabric's: `auto`, `cpu`, `cuda` or `mps`.
-        devices: how many of them.
+        devices: how many of them, on each machine.
+        nodes: how many machines.
         compile: use `torch.compile`, which is up to twice as fast; if not said, where there is a C++ compiler.
-        watch: called every 50 steps and after each validation.
+        report_every: steps between two reports.
+        checkpoint_seconds: time between two checkpoints, apart from those after each validation.
+        watch: called with each report.
 
     Returns:
         The path of the weights, `<network>-x<scale>.safetensors` in `out`.
@@ -114,40 +122,41 @@ def train(
     Raises:
         UsageError: `resume` without a checkpoint, a checkpoint without `resume`, or a batch that does not divide by
             the devices.
-        DataError: too few or too small pictures.
+        DataError: too few or too small pictures, or no checkpoint is whole.
+        OutputError: the disk is full; the last checkpoint is whole.
+        Interrupted: Ctrl-C or SIGTERM; a checkpoint of the step just done is there.
     """
-    if devices < 1:
-        raise UsageError(f"devices is {devices}; it must be at least 1.")
-    checkpoint = out / CHECKPOINT
+    if devices < 1 or nodes < 1:
+        raise UsageError(f"devices is {devices} and nodes {nodes}; each must be at least 1.")
     weights = out / f"{recipe.network}-x{recipe.scale}.safetensors"
+    if resume and weights.exists():
+        return weights
     if weights.exists():
         raise UsageError(f"{weights}: is finished already; --out trains elsewhere.")
-    if resume and not checkpoint.is_file():
+    if resume and not checkpoint.find(out):
         raise UsageError(f"{out}: no checkpoint to resume from; leave out --resume to start.")
-    if not resume and checkpoint.is_file():
+    if not resume and checkpoint.find(out):
         raise UsageError(f"{out}: holds an unfinished run; --resume goes on with it, --out starts elsewhere.")
-    if recipe.batch % devices:
-        raise UsageError(f"batch {recipe.batch} does not divide by {devices} devices; change one of them.")
+    if recipe.batch % (devices * nodes):
+        raise UsageError(f"batch {recipe.batch} does not divide by {devices * nodes} devices; change one of them.")
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise OutputError(f"{out}: cannot be made a folder ({error.strerror}); --out names another.") from error
 
-    try:
-        fabric = Fabric(accelerator=accelerator, devices=devices)
-    except (RuntimeError, ValueError) as error:
-        raise UsageError(f"device {accelerator!r} cannot be had: {error}") from error
-    fabric.launch()
-    commit = _commit()
-    training, held_out = data.split(recipe.held_out)
-    patches = PatchSource(
-        training.planes,
-        scale=recipe.scale,
-        patch=recipe.patch,
-        degradation=recipe.degradation,
-        rescale=recipe.rescale,
-        device=fabric.device,
-    )
+    fabric = _fabric(recipe, accelerator, devices, nodes)
+    training, held_out = (data, validation) if validation is not None else data.split(recipe.held_out)
+    patches = {
+        scale: PatchSource(
+            training.planes,
+            scale=scale,
+            patch=recipe.patch * recipe.scale // scale,
+            degradation=recipe.degradation,
+            rescale=recipe.rescale,
+            device=fabric.device,
+        )
+        for scale in recipe.scales
+    }
 
     torch.manual_seed(recipe.seed)
     network: Network = NETWORKS[recipe.network](scale=recipe.scale, **recipe.arguments)
@@ -157,62 +166,94 @@ def train(
     network.to(device=fabric.device)
     network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     ema = AveragedModel(network, multi_avg_fn=_running_mean(recipe.ema))
-    optimizer = torch.optim.Adam(_parameter_groups(network, recipe), lr=recipe.learning_rate)
-    all_outputs = _AllOutputs(network)
+    optimizer = _optimizer(network, recipe)
+    all_outputs = _AllOutputs(network, recipe).to(fabric.device)
     if compile is None:
         compile = any(map(shutil.which, ("c++", "g++", "clang++", "cl")))
-    compiled = cast(nn.Module, torch.compile(all_outputs)) if compile else all_outputs
+    compiled = cast(nn.Module, torch.compile(all_outputs, dynamic=False)) if compile else all_outputs
     model, optimizer = fabric.setup(compiled, optimizer)
-    origin: dict[str, Any] = {"recipe": asdict(recipe), "data": data.digest, "init": started_from, "commit": commit}
-    first_step = 0
+    origin: dict[str, Any] = {
+        "recipe": asdict(recipe),
+        "data": data.digest,
+        "validation": validation.digest if validation else None,
+        "init": started_from,
+        "commit": _commit(),
+    }
+    progress = _Progress()
     if resume:
-        saved = _read_checkpoint(checkpoint, origin)
+        saved = checkpoint.read_newest(out)
+        _require_same_run(out, began=saved["origin"], asked=origin)
+        progress, origin = _Progress(**saved["progress"]), saved["origin"]
+        _grow(recipe.recursions_at(max(0, progress.step - 1)), network, ema.module, *all_outputs.others.values())
         network.load_state_dict(saved["network"])
         ema.load_state_dict(saved["ema"])
         optimizer.load_state_dict(saved["optimizer"])
-        origin, first_step = saved["origin"], saved["step"]
-    compute_loss = LOSSES[recipe.loss]
 
-    with _Metrics(out, enabled=fabric.is_global_zero, after=first_step) as metrics:
+    def keep() -> None:
+        if fabric.is_global_zero:
+            states = {"network": network, "ema": ema, "optimizer": optimizer}
+            content: dict[str, Any] = {name: part.state_dict() for name, part in states.items()}
+            checkpoint.write(out, progress.step, content | {"progress": asdict(progress), "origin": origin})
+
+    with (
+        Journal(out, after=progress.step) if fabric.is_global_zero else nullcontext() as journal,
+        _StopRequest() as stop,
+    ):
         losses: list[Tensor] = []
-        since = time.perf_counter()
-        for step in range(first_step, recipe.steps):
+        since = kept_at = time.perf_counter()
+        finished = recipe.is_finished(progress.step, progress.drops)
+        while not finished:
+            step = progress.step
+            if step in dict(recipe.growth):
+                _grow(recipe.recursions_at(step), network, ema.module, *all_outputs.others.values())
             settling = step >= recipe.steps - recipe.settle
             if step == recipe.steps - recipe.settle:
                 _round_weights(network, ema)
-            rate = recipe.learning_rate_at(step)
+            rate = recipe.learning_rate_at(step, progress.drops)
             for group in optimizer.param_groups:
                 group["lr"] = 0.0 if settling and group["is_weight"] else rate * group["rate_factor"]
-            low, high = patches.batch(recipe.batch, seed=recipe.seed, step=step)
+            scale = recipe.scales[step % len(recipe.scales)]
+            low, high = patches[scale].batch(recipe.batch, seed=recipe.seed, step=step)
             low, high = (_share(fabric, batch) for batch in (low, high))
 
             in_bf16 = recipe.precision == "bf16" and not settling
             with torch.autocast(fabric.device.type, torch.bfloat16, enabled=in_bf16):
-                predictions = model(low)
-            loss = torch.stack([compute_loss(p, _reduced(high, p.shape[-1])) for p in predictions]).mean()
+                predictions = model(low, scale)
+            loss = _loss(predictions, high, recipe, step)
             optimizer.zero_grad()
             fabric.backward(loss)
-            if recipe.clip < float("inf"):
+            if recipe.clip < math.inf:
                 fabric.clip_gradients(model, optimizer, max_norm=recipe.clip)
+            if recipe.clip_by_rate < math.inf:
+                fabric.clip_gradients(model, optimizer, clip_val=recipe.clip_by_rate / rate)
             optimizer.step()
             ema.update_parameters(network)
 
             losses.append(loss.detach())
-            done = step + 1
-            validating = done % recipe.validate_every == 0 or done == recipe.steps
-            if validating or done % _REPORT_EVERY == 0:
-                mean_loss = cast(Tensor, fabric.all_reduce(torch.stack(losses).mean()))
+            progress.step = done = step + 1
+            validating = done == recipe.steps or done % recipe.validate_every == 0
+            reporting = validating or done % report_every == 0
+            if reporting:
+                mean_loss = float(cast(Tensor, fabric.all_reduce(torch.stack(losses).mean())))
                 pace = recipe.batch * len(losses) / (time.perf_counter() - since)
-                psnr = _validate(ema, held_out, recipe.scale) if validating else None
-                report = Report(done, recipe.steps, float(mean_loss), rate, pace, psnr)
-                metrics.write(report)
+                samples = out if fabric.is_global_zero else None
+                psnr = _validate(ema, held_out, recipe.scale, samples, done) if validating else None
+                if psnr is not None:
+                    progress.follow_plateau(psnr, recipe.patience)
+                report = Report(done, recipe.steps, mean_loss, rate, pace, psnr)
+                if journal is not None:
+                    journal.write(report)
                 watch(report)
-                if validating and fabric.is_global_zero:
-                    states = {"network": network, "ema": ema, "optimizer": optimizer}
-                    content = {name: part.state_dict() for name, part in states.items()}
-                    with whole_file(checkpoint) as temporary:
-                        torch.save(content | {"step": done, "origin": origin}, temporary)
                 losses.clear()
+            finished = recipe.is_finished(done, progress.drops)
+            # Processes must stop at the same step, so several ask each other, which takes time, at reports only.
+            stopping = stop.requested if fabric.world_size == 1 else reporting and _any(fabric, stop.requested)
+            if validating or stopping or (reporting and time.perf_counter() - kept_at > checkpoint_seconds):
+                keep()
+                kept_at = time.perf_counter()
+            if stopping and not finished:
+                raise Interrupted(f"stopped after step {done} of {recipe.steps}; {out} holds a checkpoint.")
+            if reporting:
                 since = time.perf_counter()
 
     if fabric.is_global_zero:
@@ -224,16 +265,94 @@ def train(
             halo=network.halo,
             parameters=sum(p.numel() for p in network.parameters()),
             recipe=asdict(recipe),
-            steps=recipe.steps,
+            steps=progress.step,
             seed=recipe.seed,
             data=data.digest,
             commit=origin["commit"],
             init=origin["init"],
         )
         store.save(trained, metadata, weights)
-        checkpoint.unlink()
+        checkpoint.remove_all(out)
+        plots.draw(out, recipe, bicubic=_psnr(Bicubic(recipe.scale), held_out, recipe.scale))
     fabric.barrier()
     return weights
+
+
+def _fabric(recipe: Recipe, accelerator: str, devices: int, nodes: int) -> Fabric:
+    """Fabric on the devices that were asked for, its processes started."""
+    strategy = "auto"
+    if devices * nodes > 1:
+        # Recursions that do not run yet leave parameters without a gradient.
+        strategy = DDPStrategy(find_unused_parameters=bool(recipe.growth))
+    try:
+        fabric = Fabric(accelerator=accelerator, devices=devices, num_nodes=nodes, strategy=strategy)
+    except (RuntimeError, ValueError) as error:
+        raise UsageError(f"device {accelerator!r} cannot be had: {error}") from error
+    fabric.launch()
+    return fabric
+
+
+def _optimizer(network: Network, recipe: Recipe) -> torch.optim.Optimizer:
+    groups = _parameter_groups(network, recipe)
+    match recipe.optimizer:
+        case "adam":
+            return torch.optim.Adam(groups, lr=recipe.learning_rate)
+        case "sgd":
+            return torch.optim.SGD(
+                groups, lr=recipe.learning_rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay
+            )
+        case "soap":
+            try:
+                from pytorch_optimizer import SOAP
+            except ImportError as error:
+                raise MissingExtraError("pytorch-optimizer", "train") from error
+            soap = SOAP(groups, lr=recipe.learning_rate, betas=(0.95, 0.99), shampoo_beta=0.95, weight_decay=0.0)
+            return cast(torch.optim.Optimizer, soap)
+
+
+def _loss(predictions: list[Tensor], high: Tensor, recipe: Recipe, step: int) -> Tensor:
+    compute_loss = LOSSES[recipe.loss]
+    if recipe.network not in SUPERVISES_RECURSIONS:
+        return torch.stack([compute_loss(p, _reduced(high, p.shape[-1])) for p in predictions]).mean()
+    *recursions, final = predictions
+    share = recipe.recursion_loss_at(step)
+    loss = (1 - share) * compute_loss(final, high)
+    if share > 0:
+        loss = loss + share * torch.stack([compute_loss(p, high) for p in recursions]).mean()
+    return loss
+
+
+def _validate(ema: AveragedModel, pack: Pack, scale: int, out: Path | None, step: int) -> float | None:
+    """Mean PSNR in dB over a pack's pictures under the `paper` protocol; None for an empty pack.
+
+    Keeps a crop of the first picture in `out`, for the contact sheet.
+    """
+    network = cast(Network, ema.module).eval()
+    engine = TorchEngine(network)
+    upscaler = Upscaler(lambda precision: engine, name="in training", scale=scale, halo=network.halo)
+    if out is not None and pack.planes:
+        result, truth = protocol.enlarge(upscaler, pack.planes[0], scale, "paper")
+        bicubic, _ = protocol.enlarge(Bicubic(scale), pack.planes[0], scale, "paper")
+        crop = telling_crop(truth, bicubic)
+        save_samples(out, {f"step-{step:09d}": result[crop], "bicubic": bicubic[crop], "truth": truth[crop]})
+    return _psnr(upscaler, pack, scale)
+
+
+def _psnr(enlarger: protocol.Enlarger, pack: Pack, scale: int) -> float | None:
+    scores = [protocol.score(enlarger, plane, scale, with_ssim=False).psnr for plane in pack.planes]
+    return float(np.mean(scores)) if scores else None
+
+
+def _grow(recursions: int | None, *networks: nn.Module) -> None:
+    """Let the networks run that many recursions; None leaves them."""
+    for network in networks if recursions is not None else ():
+        assert isinstance(network, DRCN | DRRN)
+        network.grow(cast(int, recursions))
+
+
+def _any(fabric: Fabric, flag: bool) -> bool:
+    """Whether any process says so."""
+    return bool(cast(Tensor, fabric.all_reduce(torch.tensor(float(flag), device=fabric.device), reduce_op="sum")))
 
 
 def _take(network: Network, init: Path) -> str:
@@ -296,26 +415,36 @@ def _share(fabric: Fabric, batch: Tensor) -> Tensor:
     return batch.chunk(fabric.world_size)[fabric.global_rank]
 
 
-def _read_checkpoint(path: Path, asked: dict[str, Any]) -> dict[str, Any]:
-    """Read a checkpoint, once it is clear that it is of the run that is asked for.
-
-    Raises:
-        UsageError: the recipe or the data differ; the field and both values are named.
-        DataError: the checkpoint is damaged.
-    """
-    try:
-        content: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=False)
-        began = content["origin"]
-    except Exception as error:  # torch.load passes on whatever zip, pickle or the file system raise
-        raise DataError(f"{path}: the checkpoint is damaged ({error}); remove it and start again.") from error
-    then, now = (origin["recipe"] | {"data": origin["data"]} for origin in (began, asked))
+def _require_same_run(out: Path, *, began: dict[str, Any], asked: dict[str, Any]) -> None:
+    """Raise a UsageError that names the field and both values where the recipe or the data differ."""
+    then, now = (origin["recipe"] | {k: origin[k] for k in ("data", "validation")} for origin in (began, asked))
     for name, value in now.items():
         if then.get(name) != value:
             raise UsageError(
-                f"{path.parent}: was begun with {name} = {then.get(name)!r}, not {value!r}; "
+                f"{out}: was begun with {name} = {then.get(name)!r}, not {value!r}; "
                 "resume with the same, or start elsewhere with --out."
             )
-    return content
+
+
+class _StopRequest:
+    """Notes SIGINT and SIGTERM, so that the loop can finish its step; a second signal acts as it always does."""
+
+    _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+    def __enter__(self) -> _StopRequest:
+        self.requested = False
+        self._before: dict[int, Any] = {}
+        if threading.current_thread() is threading.main_thread():  # elsewhere Python sets no handlers
+            self._before = {int(number): signal.signal(number, self._note) for number in self._SIGNALS}
+        return self
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.requested = True
+        signal.signal(number, self._before[number])
+
+    def __exit__(self, *exc_info: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
 
 
 def _commit() -> str:
@@ -331,45 +460,3 @@ def _commit() -> str:
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
     return commit + "+" * bool(changes)
-
-
-class _Metrics:
-    """Reports as rows of `metrics.csv` and as TensorBoard scalars."""
-
-    def __init__(self, out: Path, *, enabled: bool, after: int) -> None:
-        self._out, self._enabled, self._after = out, enabled, after
-
-    def __enter__(self) -> _Metrics:
-        if self._enabled:
-            from torch.utils.tensorboard import SummaryWriter
-
-            path = self._out / "metrics.csv"
-            kept = _rows_up_to(path, self._after) if self._after else []
-            self._file = path.open("w", newline="")
-            self._csv = csv.DictWriter(self._file, list(Report.__annotations__))
-            self._csv.writeheader()
-            self._csv.writerows(kept)
-            self._board = SummaryWriter(self._out, purge_step=self._after or None)
-        return self
-
-    def write(self, report: Report) -> None:
-        if not self._enabled:
-            return
-        values = asdict(report)
-        self._csv.writerow(values)
-        self._file.flush()
-        for name in ("loss", "learning_rate", "patches_per_second", "psnr"):
-            if values[name] is not None:
-                self._board.add_scalar(name, values[name], report.step)
-
-    def __exit__(self, *exc_info: object) -> None:
-        if self._enabled:
-            self._file.close()
-            self._board.close()
-
-
-def _rows_up_to(path: Path, step: int) -> list[dict[str, str]]:
-    if not path.is_file():
-        return []
-    with path.open(newline="") as file:
-        return [row for row in csv.DictReader(file) if int(row["step"]) <= step]

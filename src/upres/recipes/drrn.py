@@ -1,0 +1,53 @@
+"""DRRN B1U9 (Tai 2017, CVPR; not on arXiv) on T91 and BSD200, one set of weights for ×2, ×3 and ×4.
+
+`PAPER` is the paper's way, for B1U25: SGD at 0.1 with momentum and weight decay, halved every 10 epochs, gradients
+clipped to ±0.01 / rate, all scales together, with batch norm. An epoch is taken as 13,300 steps: 1.7 million patches,
+turned and at three scales, in batches of 128; the patches are 36×36 instead of 31×31, which no scale divides. `RECIPE`
+leaves out batch norm, as public versions that reach the paper do, and lets the units grow from 3 to 9: their weights
+are shared, so what few learn serves many.
+
+Expected on Set5 (`paper` protocol): not measured yet; the paper has 37.74 / 34.03 / 31.68 dB for ×2 / ×3 / ×4.
+Cost: about 6 hours on two CPU cores with bfloat16:
+
+    upres train drrn --data PICTURES
+"""
+
+from __future__ import annotations
+
+from upres.training.recipe import Recipe
+
+RECIPE = Recipe(
+    network="drrn",
+    scale=2,
+    more_scales=(3, 4),
+    arguments={"units": 9, "batch_norm": False},
+    growth=((0, 3), (8_000, 6), (16_000, 9)),
+    steps=30_000,
+    batch=16,
+    patch=24,
+    learning_rate=5e-4,
+    clip=1.0,
+    loss="charbonnier",
+    rescale=(1.0, 0.8, 0.6),
+)
+
+PAPER = Recipe(
+    network="drrn",
+    scale=2,
+    more_scales=(3, 4),
+    start="paper",
+    steps=665_000,
+    batch=128,
+    patch=18,
+    optimizer="sgd",
+    weight_decay=1e-4,
+    learning_rate=0.1,
+    schedule="staged",
+    warmup=0,
+    drop=0.5,
+    drop_every=133_000,
+    loss="half_squares",
+    clip_by_rate=0.01,
+    ema=0.0,
+    precision="f32",
+)

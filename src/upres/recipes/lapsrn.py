@@ -1,0 +1,49 @@
+"""LapSRN (Lai 2017, arXiv 1704.03915) on T91 and BSD200; ×3 is the ×4 network's output reduced.
+
+`PAPER` is the paper's way, at ×4: SGD at 1e-5, halved every 50 epochs of 1,000 steps, on Charbonnier's loss summed over
+128×128 patches and levels, pictures also at 0.5 to 1.0 of their size. `RECIPE` starts from bilinear interpolation and
+trains with Adam.
+
+Expected on Set5 (`paper` protocol): not measured yet; the paper has 37.52 / 33.82 / 31.54 dB for ×2 / ×3 / ×4.
+Cost: about an hour on two CPU cores with bfloat16 at ×2, four at ×4:
+
+    upres train lapsrn --scale 2 --data PICTURES
+    upres train lapsrn --scale 4 --data PICTURES
+    upres train lapsrn --scale 8 --data PICTURES
+"""
+
+from __future__ import annotations
+
+from upres.training.recipe import Recipe
+
+RECIPE = Recipe(
+    network="lapsrn",
+    scale=2,
+    steps=20_000,
+    batch=16,
+    patch=32,
+    learning_rate=1e-3,
+    clip=1.0,
+    loss="charbonnier",
+    rescale=(1.0, 0.8, 0.6),
+)
+
+PAPER = Recipe(
+    network="lapsrn",
+    scale=4,
+    start="paper",
+    steps=300_000,
+    batch=64,
+    patch=32,
+    rescale=(1.0, 0.9, 0.8, 0.7, 0.6, 0.5),
+    optimizer="sgd",
+    weight_decay=1e-4,
+    learning_rate=1e-5,
+    schedule="staged",
+    warmup=0,
+    drop=0.5,
+    drop_every=50_000,
+    loss="charbonnier_sum",
+    ema=0.0,
+    precision="f32",
+)

@@ -1,0 +1,44 @@
+"""RED30 (Mao 2016, arXiv 1606.08921) on T91 and BSD200, one set of weights for ×2, ×3 and ×4.
+
+`PAPER` is the paper's way: Adam at a constant 1e-4, squared error, 50×50 patches; it trains on BSD300, and its
+published numbers were probably made with 128 features, not 64. `RECIPE` starts from bicubic interpolation, with a half
+cosine and Charbonnier's loss.
+
+Expected on Set5 (`paper` protocol): not measured yet; the paper has 37.66 / 33.82 / 31.51 dB for ×2 / ×3 / ×4.
+Cost: about 5 hours on two CPU cores with bfloat16:
+
+    upres train red --data PICTURES
+"""
+
+from __future__ import annotations
+
+from upres.training.recipe import Recipe
+
+RECIPE = Recipe(
+    network="red",
+    scale=2,
+    more_scales=(3, 4),
+    steps=30_000,
+    batch=16,
+    patch=24,
+    learning_rate=1e-3,
+    clip=1.0,
+    loss="charbonnier",
+    rescale=(1.0, 0.8, 0.6),
+)
+
+PAPER = Recipe(
+    network="red",
+    scale=2,
+    start="paper",
+    steps=500_000,
+    batch=64,
+    patch=25,
+    learning_rate=1e-4,
+    schedule="staged",
+    warmup=0,
+    drop_every=500_000,
+    loss="mse",
+    ema=0.0,
+    precision="f32",
+)

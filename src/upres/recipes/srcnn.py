@@ -1,0 +1,48 @@
+"""SRCNN 9-5-5 (Dong 2014 and 2016, arXiv 1501.00092) on T91 and BSD200, one set of weights for ×2, ×3 and ×4.
+
+`PAPER` is the paper's way: Gaussian weights of σ 0.001, SGD at 1e-4 and 1e-5 for the last layer, squared error, 33×33
+patches of the enlarged picture, one scale; the published tables are of a run on ImageNet. `RECIPE` trains all scales at
+once with SOAP on Charbonnier's loss.
+
+Expected on Set5 (`paper` protocol): not measured yet; the paper has 36.66 / 32.75 / 30.48 dB for ×2 / ×3 / ×4.
+Cost: about half an hour on two CPU cores with bfloat16:
+
+    upres train srcnn --data PICTURES
+"""
+
+from __future__ import annotations
+
+from upres.training.recipe import Recipe
+
+RECIPE = Recipe(
+    network="srcnn",
+    scale=2,
+    more_scales=(3, 4),
+    steps=20_000,
+    batch=16,
+    patch=24,
+    optimizer="soap",
+    learning_rate=3e-3,
+    loss="charbonnier",
+    settle=1_000,
+    rescale=(1.0, 0.8, 0.6),
+)
+
+PAPER = Recipe(
+    network="srcnn",
+    scale=3,
+    start="paper",
+    steps=1_000_000,
+    batch=128,
+    patch=11,
+    optimizer="sgd",
+    learning_rate=1e-4,
+    schedule="staged",
+    warmup=0,
+    drop_every=1_000_000,
+    last_layer="conv3",
+    last_layer_rate=0.1,
+    loss="half_squares",
+    ema=0.0,
+    precision="f32",
+)

@@ -1,0 +1,49 @@
+"""VDSR (Kim 2016, arXiv 1511.04587) on T91 and BSD200, one set of weights for ×2, ×3 and ×4.
+
+`PAPER` is the paper's way: He's draw, SGD at 0.1 with momentum and weight decay, a tenth every 20 of 80 epochs,
+gradients clipped to ±θ / rate, all scales together. An epoch is taken as 6,800 steps: 435,000 patches, turned and at
+three scales, in batches of 64; the patches are 36×36 instead of 41×41, which no scale divides. `RECIPE` starts from
+bicubic interpolation and trains with Adam on Charbonnier's loss.
+
+Expected on Set5 (`paper` protocol): not measured yet; the paper has 37.53 / 33.66 / 31.35 dB for ×2 / ×3 / ×4.
+Cost: about 3 hours on two CPU cores with bfloat16:
+
+    upres train vdsr --data PICTURES
+"""
+
+from __future__ import annotations
+
+from upres.training.recipe import Recipe
+
+RECIPE = Recipe(
+    network="vdsr",
+    scale=2,
+    more_scales=(3, 4),
+    steps=30_000,
+    batch=16,
+    patch=24,
+    learning_rate=1e-3,
+    clip=1.0,
+    loss="charbonnier",
+    rescale=(1.0, 0.8, 0.6),
+)
+
+PAPER = Recipe(
+    network="vdsr",
+    scale=2,
+    more_scales=(3, 4),
+    start="paper",
+    steps=544_000,
+    batch=64,
+    patch=18,
+    optimizer="sgd",
+    weight_decay=1e-4,
+    learning_rate=0.1,
+    schedule="staged",
+    warmup=0,
+    drop_every=136_000,
+    loss="half_squares",
+    clip_by_rate=0.01,
+    ema=0.0,
+    precision="f32",
+)

@@ -1,0 +1,115 @@
+"""What a training run would cost, from a few steps of it."""
+
+from __future__ import annotations
+
+import os
+import resource
+import tempfile
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from upres.data.pack import Pack
+from upres.networks import NETWORKS
+from upres.training import loop
+from upres.training.recipe import Recipe
+from upres.training.watching import Report
+
+_MEASURED_STEPS = 20
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a run would cost on the machine and the device that it was measured on.
+
+    Attributes:
+        recipe: what would be run.
+        parameters: all that are trained, biases included.
+        flops: floating-point operations of a step, forward and backward; a multiplication and an addition are two.
+        memory: greatest use in bytes: of the device's memory on CUDA, else of the process.
+        steps_per_second: over 20 steps, after the first 20, which compile.
+    """
+
+    recipe: Recipe
+    parameters: int
+    flops: int
+    memory: int
+    steps_per_second: float
+
+    @property
+    def seconds(self) -> float:
+        """The whole run's, validation not counted."""
+        return self.recipe.steps / self.steps_per_second
+
+    def __str__(self) -> str:
+        r = self.recipe
+        hours, minutes = divmod(round(self.seconds / 60), 60)
+        return "\n".join(
+            [
+                f"{r.network} ×{', ×'.join(map(str, r.scales))}: {self.parameters:,} parameters",
+                f"a step: {r.batch} patches of {r.patch}×{r.patch}, {self.flops / 1e9:.2f} GFLOP",
+                f"pace: {self.steps_per_second:.2f} steps/s, {self.flops * self.steps_per_second / 1e9:.0f} GFLOP/s",
+                f"memory: {self.memory / 2**20:.0f} MiB",
+                f"{r.steps} steps: about {hours} h {minutes} min, validation not counted",
+            ]
+        )
+
+
+class _Enough(Exception):
+    pass
+
+
+def estimate(recipe: Recipe, data: Pack, *, accelerator: str = "auto", compile: bool | None = None) -> Estimate:
+    """Run a few steps in a folder that is then removed; arguments as of `loop.train`.
+
+    A recipe that grows is measured with all its recursions, which is what most of its steps cost at most.
+
+    Raises:
+        DataError, UsageError: as `loop.train` does.
+    """
+    paces: list[float] = []
+
+    def watch(report: Report) -> None:
+        paces.append(report.patches_per_second)
+        if len(paces) == 2:
+            raise _Enough
+
+    short = replace(recipe, steps=2 * _MEASURED_STEPS + 1, settle=0, growth=(), validate_every=10**9)
+    with tempfile.TemporaryDirectory() as folder, suppress(_Enough):
+        loop.train(
+            short,
+            data,
+            Path(folder),
+            accelerator=accelerator,
+            compile=compile,
+            report_every=_MEASURED_STEPS,
+            watch=watch,
+        )
+    network = NETWORKS[recipe.network](scale=recipe.scale, **recipe.arguments)
+    return Estimate(
+        recipe=recipe,
+        parameters=sum(p.numel() for p in network.parameters()),
+        flops=flops_of_a_step(recipe),
+        memory=_peak_memory(),
+        steps_per_second=paces[-1] / recipe.batch,
+    )
+
+
+def flops_of_a_step(recipe: Recipe) -> int:
+    """Operations of forward and backward at the recipe's scale, counted by PyTorch on tensors without data."""
+    with torch.device("meta"):
+        network = NETWORKS[recipe.network](scale=recipe.scale, **recipe.arguments)
+        low = torch.empty(recipe.batch, 1, recipe.patch, recipe.patch)
+    with FlopCounterMode(display=False) as counter:
+        torch.stack([p.mean() for p in network.outputs(low)]).sum().backward()
+    return counter.get_total_flops()
+
+
+def _peak_memory() -> int:
+    if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
+        return torch.cuda.max_memory_allocated()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if os.uname().sysname == "Darwin" else peak * 1024
