@@ -1,11 +1,16 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
 
+from upres.data import pack
 from upres.data.patches import PatchSource
-from upres.errors import DataError
+from upres.errors import DataError, OutputError
 from upres.images.resize import imresize
 
 
@@ -68,3 +73,86 @@ def test_rescaled_copies_join(planes):
 def test_too_small_pictures_are_named(planes):
     with pytest.raises(DataError, match="none of 3 pictures has 200 pixels a side"):
         PatchSource(planes, scale=2, patch=100)
+
+
+@pytest.mark.parametrize("scale", [2, 3, 4])
+def test_planes_in_a_file_give_the_same_patches(planes, scale, tmp_path):
+    options = {"scale": scale, "patch": 6, "rescale": (1.0, 0.9, 0.7)}
+    in_memory = PatchSource(planes, **options)
+    in_file = PatchSource(planes, **options, in_memory=0, folder=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    for step in range(20):
+        one, two = (source.batch(16, seed=2, step=step) for source in (in_memory, in_file))
+        assert torch.equal(one[0], two[0])
+        assert torch.equal(one[1], two[1])
+
+
+def test_the_limit_counts_both_resolutions(tmp_path):
+    plane = np.zeros((60, 81), np.uint8)
+    size = 60 * 80 + 4 * 30 * 40
+    PatchSource([plane], scale=2, patch=8, in_memory=size, folder=tmp_path / "no")
+    with pytest.raises(OutputError, match="/no: the training planes could not be written to a temporary file there"):
+        PatchSource([plane], scale=2, patch=8, in_memory=size - 1, folder=tmp_path / "no")
+
+
+def test_another_device_takes_the_planes_whatever_their_size(planes, tmp_path):
+    source = PatchSource(planes, scale=2, patch=8, device="meta", in_memory=0, folder=tmp_path / "no")
+    assert source._high.flat.device.type == source._low.flat.device.type == "meta"
+
+
+def test_a_full_disk_is_named(tmp_path, file_size_limit):
+    planes = [np.zeros((100, 100), np.uint8)] * 4
+    with file_size_limit(30_000), pytest.raises(OutputError, match="free space or choose a folder on another disk"):
+        PatchSource(planes, scale=2, patch=8, in_memory=0, folder=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_planes_are_laid_out_once(peak_memory):
+    planes = [np.zeros((100, 100), np.uint8)] * 200
+    size = 200 * (100 * 100 + 4 * 50 * 50)
+    PatchSource(planes[:1], scale=2, patch=8)  # the resize matrices are cached
+    assert size < peak_memory(lambda: PatchSource(planes, scale=2, patch=8)) < 1.2 * size
+
+
+WITH_64_MIB = """
+import re, resource, sys
+from pathlib import Path
+import torch
+from upres.data.pack import read_pack
+from upres.data.patches import PatchSource
+
+torch.set_num_threads(1)
+PatchSource([torch.zeros(64, 64, dtype=torch.uint8).numpy()], scale=2, patch=16).batch(16, seed=0, step=0)
+used = int(re.search(r"VmData:\\s*(\\d+) kB", Path("/proc/self/status").read_text())[1]) * 1024
+resource.setrlimit(resource.RLIMIT_DATA, (used + 64 * 2**20,) * 2)
+path, folder, in_memory = sys.argv[1:]
+pictures = read_pack(path)
+assert sum(plane.size for plane in pictures.planes) >= 3 * 64 * 2**20
+training, _ = pictures.split(1)
+source = PatchSource(training.planes, scale=2, patch=16, in_memory=int(in_memory), folder=Path(folder))
+for step in range(300):
+    low, high = source.batch(16, seed=0, step=step)
+    assert 0 < high.mean() < 1
+print("trained")
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="needs RLIMIT_DATA and /proc")
+def test_a_pack_of_three_times_the_memory(tmp_path):
+    """192 MiB of pictures with 64 MiB more than PyTorch itself takes: enough from a file, too little in memory."""
+    plane = np.random.default_rng(0).integers(0, 256, (1024, 2048), np.uint8)
+    names = tuple(f"{i:03}" for i in range(98))
+    pack.write_pack(pack.Pack(names, (plane,) * len(names), ""), tmp_path / "p.pack")
+
+    def run(in_memory):
+        command = [sys.executable, "-c", WITH_64_MIB, tmp_path / "p.pack", tmp_path, in_memory]
+        threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "MKL_NUM_THREADS": "1"}  # each takes memory
+        return subprocess.run(
+            list(map(str, command)), capture_output=True, text=True, env=os.environ | threads, timeout=120
+        )
+
+    from_file = run(2**20)
+    assert (from_file.returncode, from_file.stdout) == (0, "trained\n"), from_file.stderr
+    in_memory = run(2**40)
+    assert in_memory.returncode == 1
+    assert "MemoryError: Unable to allocate" in in_memory.stderr

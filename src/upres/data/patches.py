@@ -1,4 +1,4 @@
-"""Training patches, cut from planes that stay in memory (on the GPU, where there is one).
+"""Training patches, cut from planes that stay in memory (on the GPU, where there is one) or, beyond a limit, in a file.
 
 All planes lie end to end in one flat tensor a resolution. A patch is a gather: start + i·row_step + j·column_step,
 where the signs and the order of the two steps are one of the eight flips and rotations. So a batch of augmented pairs
@@ -8,14 +8,18 @@ is two gathers, and which pairs they are depends on (seed, step) alone.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+import math
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from upres.errors import DataError
+from upres.errors import DataError, OutputError
 from upres.images.resize import imresize
 
 log = logging.getLogger(__name__)
@@ -31,14 +35,79 @@ def bicubic(plane: NDArray[np.uint8], scale: int) -> NDArray[np.float32]:
 DEGRADATIONS: dict[str, Degradation] = {"bicubic": bicubic}
 
 
+_Pairs = Iterator[tuple[NDArray[np.uint8], NDArray[np.float32]]]  # high and low resolution of a picture
+
+
+@dataclass(frozen=True)
+class _Copy:
+    """A plane at one rescale factor; `shape` is that of the copy, cropped."""
+
+    plane: NDArray[np.uint8]
+    factor: float
+    shape: tuple[int, int]
+
+
+def _cropped(plane: NDArray[np.uint8], factor: float, scale: int) -> tuple[int, int]:
+    """The shape of a plane after `imresize` by `factor` and a crop to multiples of `scale`."""
+    height, width = (math.ceil(factor * side) for side in plane.shape)
+    return height - height % scale, width - width % scale
+
+
+def _pairs(copies: Sequence[_Copy], scale: int, degrade: Degradation) -> _Pairs:
+    """High and low resolution of one copy after the other: `(h, w)` and `(h/s, w/s)`."""
+    for copy in copies:
+        height, width = copy.shape
+        sized = copy.plane if copy.factor == 1.0 else imresize(copy.plane, copy.factor)
+        high = sized[:height, :width]
+        low = degrade(high, scale)
+        assert (high.shape, low.shape) == (copy.shape, (height // scale, width // scale))
+        yield high, low
+
+
+def _in_memory(pairs: _Pairs, high_size: int, low_size: int) -> tuple[Tensor, Tensor]:
+    """All high and all low planes end to end, `(high_size,)` uint8 and `(low_size,)` float32."""
+    all_high, all_low = np.empty(high_size, np.uint8), np.empty(low_size, np.float32)
+    high_end = low_end = 0
+    for high, low in pairs:
+        all_high[high_end : high_end + high.size] = high.ravel()
+        all_low[low_end : low_end + low.size] = low.ravel()
+        high_end, low_end = high_end + high.size, low_end + low.size
+    return torch.from_numpy(all_high), torch.from_numpy(all_low)
+
+
+def _in_files(pairs: _Pairs, folder: Path | None) -> tuple[Tensor, Tensor]:
+    """The same, mapped from files without a name, which are gone when the tensors are.
+
+    They are written and not filled through the map, where a full disk would end the process with a signal.
+
+    Raises:
+        OutputError: the folder has no space, or is none.
+    """
+    try:
+        with tempfile.TemporaryFile(dir=folder) as high_file, tempfile.TemporaryFile(dir=folder) as low_file:
+            for high, low in pairs:
+                high_file.write(high.ravel().data)
+                low_file.write(low.ravel().data)
+            high_file.flush()
+            low_file.flush()
+            # r+ because PyTorch knows no read-only tensors; nothing writes to them.
+            all_high, all_low = np.memmap(high_file, np.uint8, "r+"), np.memmap(low_file, np.float32, "r+")
+    except OSError as error:
+        raise OutputError(
+            f"{folder or tempfile.gettempdir()}: the training planes could not be written to a temporary file there "
+            f"({error.strerror or error}); free space or choose a folder on another disk."
+        ) from error
+    return torch.from_numpy(all_high), torch.from_numpy(all_low)
+
+
 class _Planes:
     """Planes of different sizes laid end to end in one flat tensor."""
 
-    def __init__(self, planes: Sequence[NDArray[np.generic]], device: torch.device) -> None:
-        sizes = np.array([plane.size for plane in planes], dtype=np.int64)
-        self.offsets = np.concatenate([[0], np.cumsum(sizes)[:-1]])
-        self.widths = np.array([plane.shape[1] for plane in planes], dtype=np.int64)
-        self.flat = torch.from_numpy(np.concatenate([plane.ravel() for plane in planes])).to(device)
+    def __init__(self, shapes: NDArray[np.int64], flat: Tensor) -> None:
+        sizes = shapes.prod(axis=1)
+        self.offsets = np.cumsum(sizes) - sizes
+        self.widths = shapes[:, 1]
+        self.flat = flat
 
     def cut(
         self,
@@ -72,9 +141,15 @@ class PatchSource:
         degradation: what makes a low-resolution plane; a name in `DEGRADATIONS`.
         rescale: each plane is also used reduced by these factors; 1.0 is the plane itself.
         device: where the planes stay.
+        in_memory: bytes. Planes that would take more, in both resolutions and with all their rescaled copies, are on a
+            CPU kept in unnamed temporary files and mapped, so that the system reads what is used and drops it when
+            memory is short.
+        folder: where those files go, the system's folder for such files if not said; not one that is itself memory
+            (tmpfs).
 
     Raises:
         DataError: no plane is large enough for one patch.
+        OutputError: the temporary files cannot be written.
     """
 
     def __init__(
@@ -86,28 +161,32 @@ class PatchSource:
         degradation: str = "bicubic",
         rescale: Sequence[float] = (1.0,),
         device: torch.device | str = "cpu",
+        in_memory: int = 2**30,
+        folder: Path | None = None,
     ) -> None:
         degrade = DEGRADATIONS[degradation]
         small = sum(min(plane.shape) < patch * scale for plane in planes)
         if small:
             log.warning("%d of %d pictures are left out: below %d pixels a side", small, len(planes), patch * scale)
-        high: list[NDArray[np.uint8]] = []
-        low: list[NDArray[np.float32]] = []
-        for factor in rescale:
-            for plane in planes:
-                sized = plane if factor == 1.0 else imresize(plane, factor)
-                height, width = (side - side % scale for side in sized.shape)
-                if min(height, width) >= patch * scale:
-                    high.append(sized[:height, :width])
-                    low.append(degrade(high[-1], scale))
-        if not high:
+        copies = [_Copy(plane, factor, _cropped(plane, factor, scale)) for factor in rescale for plane in planes]
+        copies = [copy for copy in copies if min(copy.shape) >= patch * scale]
+        if not copies:
             raise DataError(
                 f"none of {len(planes)} pictures has {patch * scale} pixels a side; "
                 "give larger pictures or a recipe with a smaller patch."
             )
+        high_shapes = np.array([copy.shape for copy in copies], dtype=np.int64)
+        low_shapes = high_shapes // scale
+        high_size, low_size = (int(shapes.prod(axis=1).sum()) for shapes in (high_shapes, low_shapes))
+        pairs = _pairs(copies, scale, degrade)
+        device = torch.device(device)
+        if device.type == "cpu" and high_size + 4 * low_size > in_memory:
+            high, low = _in_files(pairs, folder)
+        else:
+            high, low = _in_memory(pairs, high_size, low_size)
         self.scale, self.patch = scale, patch
-        self._high, self._low = _Planes(high, torch.device(device)), _Planes(low, torch.device(device))
-        self._places = np.array([[p.shape[0] - patch + 1, p.shape[1] - patch + 1] for p in low], dtype=np.int64)
+        self._high, self._low = _Planes(high_shapes, high.to(device)), _Planes(low_shapes, low.to(device))
+        self._places = low_shapes - patch + 1
         self._up_to = np.cumsum(self._places.prod(axis=1))
 
     def batch(self, size: int, *, seed: int, step: int) -> tuple[Tensor, Tensor]:
