@@ -264,9 +264,8 @@ def pack_(
     """Make one file of a folder of pictures, for training."""
     from upres.data import pack
 
-    pictures, skipped = pack.read_folder(folder)
+    pictures, skipped = pack.pack_folder(folder, out)
     _print_skipped(skipped)
-    pack.write_pack(pictures, out)
     print(f"{out}: {len(pictures.planes)} pictures, {out.stat().st_size / 2**20:.1f} MiB")
 
 

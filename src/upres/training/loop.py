@@ -154,6 +154,7 @@ def train(
             degradation=recipe.degradation,
             rescale=recipe.rescale,
             device=fabric.device,
+            folder=out,
         )
         for scale in recipe.scales
     }
