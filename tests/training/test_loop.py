@@ -10,8 +10,9 @@ import torch
 from upres.data.pack import Pack
 from upres.errors import DataError, OutputError, UsageError
 from upres.evaluation import protocol
-from upres.inference.upscaler import Bicubic
-from upres.networks import ESPCN
+from upres.inference.engines import TorchEngine
+from upres.inference.upscaler import Bicubic, Upscaler
+from upres.networks import ESPCN, NETWORKS
 from upres.training import checkpoint, loop
 from upres.training.losses import LOSSES
 from upres.training.recipe import Recipe
@@ -196,9 +197,7 @@ def test_a_pyramid_trains_too(tmp_path, pack, scale):
 def test_last_layer_can_be_slower(tmp_path, pack):
     recipe = replace(RECIPE, last_layer="up", last_layer_rate=1e-9, settle=0)
     torch.manual_seed(recipe.seed)
-    from upres.networks import FSRCNN
-
-    start = FSRCNN(scale=2, **recipe.arguments)
+    start = NETWORKS["fsrcnn"](scale=2, **recipe.arguments)
     start.start_as_interpolation()
     trained = tensors(run(recipe, pack, tmp_path))
     torch.testing.assert_close(trained["up.weight"], start.up.weight.detach(), atol=1e-8, rtol=0)
@@ -210,3 +209,168 @@ def test_losses_are_what_they_are_called():
     assert float(LOSSES["l1"](prediction, target)) == pytest.approx(1)
     assert float(LOSSES["mse"](prediction, target)) == pytest.approx(2)
     assert float(LOSSES["charbonnier"](prediction, target)) == pytest.approx((1e-3 + 2) / 2, abs=1e-6)
+
+
+DRCN = replace(
+    RECIPE,
+    network="drcn",
+    arguments={"recursions": 3, "channels": 4},
+    growth=((0, 1), (8, 2), (16, 3)),
+    recursion_loss=0.5,
+    recursion_loss_steps=12,
+    settle=0,
+)
+DRRN = replace(RECIPE, network="drrn", arguments={"units": 3, "channels": 4}, growth=((0, 1), (12, 3)), settle=0)
+
+
+@pytest.mark.parametrize("recipe", [DRCN, replace(DRRN, more_scales=(1, 4))], ids=["drcn", "drrn"])
+@pytest.mark.parametrize("optimizer", ["adam", "sgd", "soap"])
+def test_every_kind_of_run_resumes_exactly(tmp_path, pack, recipe, optimizer):
+    recipe = replace(recipe, optimizer=optimizer, clip_by_rate=0.01, last_layer="last", last_layer_rate=0.1)
+    alone = tensors(run(recipe, pack, tmp_path / "alone"))
+
+    def stop(report):
+        if report.step > 8:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run(recipe, pack, tmp_path / "cut", watch=stop)
+    assert_equal(tensors(run(recipe, pack, tmp_path / "cut", resume=True)), alone)
+
+
+def test_recursions_grow_during_training(tmp_path, pack, monkeypatch):
+    ran = []
+    forward = loop._AllOutputs.forward
+
+    def counting(self, y, scale):
+        outputs = forward(self, y, scale)
+        ran.append(len(outputs) - 1)
+        return outputs
+
+    monkeypatch.setattr(loop._AllOutputs, "forward", counting)
+    network, _ = store.load(run(DRCN, pack, tmp_path))
+    assert ran == [1] * 8 + [2] * 8 + [3] * 8
+    assert network.running == 3
+
+
+@pytest.mark.parametrize("name", ["drcn", "drrn"])
+def test_growth_keeps_what_was_learned(name):
+    arguments = {"drcn": {"recursions": 4}, "drrn": {"units": 4}}[name]
+    network = NETWORKS[name](scale=2, channels=4, **arguments).eval()
+    if name == "drcn":
+        torch.nn.init.normal_(network.recursion.weight, std=0.2)  # it begins as the identity
+    torch.nn.init.normal_(network.last.weight if name == "drcn" else network.last.conv.weight)
+    y = torch.rand(1, 1, 8, 8)
+    full = network(y)
+    network.grow(2)
+    few = network(y)
+    assert not torch.allclose(few, full)
+    network.grow(4)
+    if name == "drcn":  # new recursions join with weight zero
+        torch.testing.assert_close(network(y), few)
+    else:
+        torch.testing.assert_close(network(y), full)
+
+
+def test_several_scales_share_their_weights(tmp_path, pack):
+    seen = []
+    recipe = replace(RECIPE, network="vdsr", arguments={"depth": 3, "channels": 4}, more_scales=(4,), settle=0)
+    forward = loop._AllOutputs.forward
+
+    class Spy(loop._AllOutputs):
+        def forward(self, y, scale):
+            outputs = forward(self, y, scale)
+            seen.append((scale, y.shape[-1], outputs[-1].shape[-1]))
+            return outputs
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "_AllOutputs", Spy)
+        run(recipe, pack, tmp_path / "both")
+    assert seen == [(2, 8, 16), (4, 4, 16)] * 12
+    only = replace(recipe, more_scales=())
+    both, one = (tensors(run(r, pack, tmp_path / f"{len(r.scales)}")) for r in (recipe, only))
+    assert not torch.equal(both["last.weight"], one["last.weight"])  # ×4 taught it too
+    again = recipe.at_scale(4)
+    assert (again.scale, again.more_scales, again.patch) == (4, (2,), 4)
+
+
+def test_a_plateau_lowers_the_rate_and_ends_the_run(tmp_path, pack):
+    reports = []
+    recipe = replace(
+        RECIPE,
+        steps=400,
+        settle=0,
+        ema=0.0,
+        learning_rate=1e-9,  # learns nothing, so no validation is better than the first
+        schedule="plateau",
+        warmup=0,
+        patience=2,
+        least_rate=5e-11,
+    )
+    weights = run(recipe, pack, tmp_path, watch=reports.append)
+    assert reports[-1].step < 400
+    assert store.load(weights)[1].steps == reports[-1].step
+    rates = [report.learning_rate for report in reports]
+    assert rates == sorted(rates, reverse=True)
+    assert set(np.round(np.log10(rates)).astype(int)) == {-9, -10}
+
+
+def test_clipping_by_rate_bounds_each_step(tmp_path, pack):
+    """With plain SGD a weight cannot move by more than rate · θ / rate = θ in a step."""
+    theta = 1e-4
+    recipe = replace(
+        RECIPE,
+        steps=1,
+        warmup=0,
+        settle=0,
+        optimizer="sgd",
+        momentum=0.0,
+        learning_rate=1e3,
+        ema=0.0,
+        clip_by_rate=theta,
+        start="paper",
+        precision="f32",
+    )
+    torch.manual_seed(recipe.seed)
+    before = NETWORKS["fsrcnn"](scale=2, **recipe.arguments).state_dict()
+    after = tensors(run(recipe, pack, tmp_path / "clipped"))
+    moved = torch.cat([(after[name] - before[name]).abs().ravel() for name in before])
+    assert theta * 0.9 < float(moved.max()) < theta * 1.01
+    free = tensors(run(replace(recipe, clip_by_rate=float("inf")), pack, tmp_path / "free"))
+    assert max(float((free[name] - before[name]).abs().max()) for name in before) > 10 * theta
+
+
+def test_the_single_recursions_count_less_and_less():
+    high = torch.rand(2, 1, 12, 12)
+    predictions = [high + 1, high + 3, high]  # two recursions, off by one and three; the final output is right
+    recipe = replace(DRCN, arguments={"recursions": 2, "channels": 4}, growth=(), loss="l1")
+    losses = [float(loop._loss(predictions, high, recipe, step)) for step in (0, 6, 12, 20)]
+    assert losses == pytest.approx([0.5 * 2, 0.25 * 2, 0, 0])
+
+
+def test_own_validation_pictures_leave_all_others_to_train_on(tmp_path, pack):
+    reports = []
+    own = Pack(("e",), (pack.planes[0][:50, :60],), digest="own")
+    run(RECIPE, pack, tmp_path / "own", validation=own, watch=reports.append)
+    network, _ = store.load(tmp_path / "own" / "fsrcnn-x2.safetensors")
+    engine = TorchEngine(network.eval())
+    upscaler = Upscaler(lambda precision: engine, name="x", scale=2, halo=network.halo)
+    expected = protocol.score(upscaler, own.planes[0], 2, with_ssim=False).psnr
+    assert reports[-1].psnr == pytest.approx(expected, abs=1e-4)
+
+
+def test_a_finished_run_is_drawn(tmp_path, pack):
+    run(RECIPE, pack, tmp_path)
+    for name in ("curves.png", "samples.png"):
+        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
+    assert {path.stem for path in (tmp_path / "samples").iterdir()} == {
+        "bicubic",
+        "truth",
+        *(f"step-{step:09d}" for step in (8, 16, 24)),
+    }
+
+
+def test_reports_come_as_often_as_asked(tmp_path, pack):
+    reports = []
+    run(RECIPE, pack, tmp_path, report_every=3, watch=reports.append)
+    assert [report.step for report in reports] == [3, 6, 8, 9, 12, 15, 16, 18, 21, 24]

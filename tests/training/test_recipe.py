@@ -9,7 +9,7 @@ import pytest
 from upres import recipes
 from upres.errors import UsageError
 from upres.networks import NETWORKS
-from upres.recipes import RECIPES
+from upres.recipes import PAPER_RECIPES, RECIPES
 from upres.training.recipe import Recipe
 
 GOOD = Recipe(network="fsrcnn", scale=2, steps=1000, warmup=100, settle=200, learning_rate=1.0)
@@ -21,7 +21,9 @@ def test_every_recipe_stands_in_its_own_documented_file(name):
     assert module.RECIPE is RECIPES[name]
     assert RECIPES[name].network == name in NETWORKS
     documentation = ast.get_docstring(ast.parse(inspect.getsource(module)))
-    for part in ("arXiv", "Cost", "Expected", f"upres train {name}"):
+    assert module.PAPER is PAPER_RECIPES[name]
+    assert (module.PAPER.network, module.PAPER.start, module.PAPER.ema) == (name, "paper", 0)
+    for part in ("arXiv", "PAPER", "Cost", "Expected", f"upres train {name}"):
         assert part in documentation
 
 
@@ -42,6 +44,15 @@ def test_every_recipe_stands_in_its_own_documented_file(name):
         ("rescale", (1.2,), "rescale"),
         ("arguments", {"scale": 2}, "arguments"),
         ("seed", -1, "seed = -1"),
+        ("optimizer", "lion", "optimizer = 'lion'; it must be adam or sgd or soap"),
+        ("schedule", "linear", "schedule = 'linear'; it must be cosine or staged or plateau"),
+        ("drop", 1.0, "drop = 1.0; it must be above 0 and below 1"),
+        ("momentum", 1.0, "momentum"),
+        ("clip_by_rate", 0, "clip_by_rate = 0; it must be above 0"),
+        ("more_scales", (3,), r"more_scales = \(3,\); it must be empty but for srcnn, vdsr, drcn, red, drrn"),
+        ("growth", ((0, 2),), "growth = .* it must be empty but for drcn, drrn"),
+        ("recursion_loss", 0.5, "recursion_loss = 0.5; it must be 0 to 1, and 0 but for drcn"),
+        ("schedule", "plateau", "settle = 200; it must be 0: a plateau schedule"),
         ("arguments", {"depth": 3}, "network cannot be built: .*'depth'"),
         ("scale", 10, "network cannot be built: kernel_size 9 is below stride 10"),
     ],
@@ -68,3 +79,48 @@ def test_another_length_keeps_the_shares():
     assert (short.steps, short.warmup, short.settle) == (10, 2, 2)
     assert GOOD.with_steps(5000).warmup == GOOD.warmup
     assert all(short.learning_rate_at(step) > 0 for step in range(10))
+
+
+DRCN = Recipe(network="drcn", scale=2, more_scales=(3, 4), patch=24, steps=100, growth=((0, 4), (50, 16)))
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "says"),
+    [
+        ("more_scales", (2,), r"more_scales = \(2,\); it must be other whole factors than 2"),
+        ("more_scales", (0,), "more_scales"),
+        ("patch", 25, "patch = 25; it must be such that 2·patch, 50, divides by 3"),
+        ("growth", ((1, 16),), "it must be rising pairs, the first at step 0"),
+        ("growth", ((0, 8), (50, 4)), "it must be rising pairs"),
+        ("growth", ((0, 8), (100, 16)), "it must be pairs of steps below 100"),
+        ("growth", ((0, 8),), "it must be pairs up to the network's 16 recursions"),
+    ],
+)
+def test_what_must_fit_together_is_named(field, value, says):
+    with pytest.raises(UsageError, match=says):
+        replace(DRCN, **{field: value})
+
+
+def test_stages_and_plateaus():
+    staged = replace(GOOD, schedule="staged", warmup=0, settle=0, drop=0.5, drop_every=300)
+    assert [staged.learning_rate_at(step) for step in (0, 299, 300, 899, 900)] == [1, 1, 0.5, 0.25, 0.125]
+    plateau = replace(staged, schedule="plateau", least_rate=0.2)
+    assert [plateau.learning_rate_at(500, drops) for drops in (0, 1, 2)] == [1, 0.5, 0.25]
+    assert not plateau.is_finished(500, drops=2)
+    assert plateau.is_finished(500, drops=3)
+    assert plateau.is_finished(1000)
+
+
+def test_growth_and_supervision_follow_the_step():
+    assert [DRCN.recursions_at(step) for step in (0, 49, 50, 99)] == [4, 4, 16, 16]
+    assert replace(DRCN, growth=()).recursions_at(5) is None
+    assert DRCN.with_steps(10).growth == ((0, 4), (5, 16))
+    recipe = replace(DRCN, recursion_loss=1.0, recursion_loss_steps=50)
+    assert [recipe.recursion_loss_at(step) for step in (0, 25, 50, 80)] == [1, 0.5, 0, 0]
+
+
+@pytest.mark.parametrize("recipe", [*RECIPES.values(), *PAPER_RECIPES.values()], ids=lambda r: f"{r.network}-{r.start}")
+def test_recipes_can_be_shortened_and_rescaled(recipe):
+    assert recipe.with_steps(100).steps == 100
+    for scale in (2, 4):
+        assert scale in recipe.at_scale(scale).scales

@@ -27,6 +27,7 @@ SUPERVISES_RECURSIONS = ("drcn",)
 # The layers that one scale's weights cannot lend to another's.
 SCALE_LAYERS: dict[str, str] = {"espcn": "conv3.", "fsrcnn": "up."}
 
+Recursive = DRCN | DRRN
 Network = SRCNN | FSRCNN | ESPCN | VDSR | DRCN | RED | DRRN | LapSRN
 
 NETWORKS: dict[str, type[Network]] = {

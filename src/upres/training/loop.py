@@ -32,9 +32,10 @@ from upres.data.pack import Pack
 from upres.data.patches import PatchSource
 from upres.errors import Interrupted, MissingExtraError, OutputError, UsageError
 from upres.evaluation import protocol
+from upres.files import remove_unfinished
 from upres.inference.engines import TorchEngine
 from upres.inference.upscaler import Bicubic, Upscaler
-from upres.networks import DRCN, DRRN, NETWORKS, SCALE_LAYERS, SUPERVISES_RECURSIONS, Network
+from upres.networks import NETWORKS, SCALE_LAYERS, SUPERVISES_RECURSIONS, Network, Recursive
 from upres.training import checkpoint, plots
 from upres.training.losses import LOSSES
 from upres.training.recipe import Recipe
@@ -130,6 +131,7 @@ def train(
         raise UsageError(f"devices is {devices} and nodes {nodes}; each must be at least 1.")
     weights = out / f"{recipe.network}-x{recipe.scale}.safetensors"
     if resume and weights.exists():
+        checkpoint.remove_all(out)  # a kill may have come between
         return weights
     if weights.exists():
         raise UsageError(f"{weights}: is finished already; --out trains elsewhere.")
@@ -145,6 +147,8 @@ def train(
         raise OutputError(f"{out}: cannot be made a folder ({error.strerror}); --out names another.") from error
 
     fabric = _fabric(recipe, accelerator, devices, nodes)
+    if fabric.is_global_zero:
+        remove_unfinished(out)
     training, held_out = (data, validation) if validation is not None else data.split(recipe.held_out)
     patches = {
         scale: PatchSource(
@@ -272,9 +276,9 @@ def train(
             commit=origin["commit"],
             init=origin["init"],
         )
+        plots.draw(out, recipe, bicubic=_psnr(Bicubic(recipe.scale), held_out, recipe.scale))
         store.save(trained, metadata, weights)
         checkpoint.remove_all(out)
-        plots.draw(out, recipe, bicubic=_psnr(Bicubic(recipe.scale), held_out, recipe.scale))
     fabric.barrier()
     return weights
 
@@ -347,7 +351,7 @@ def _psnr(enlarger: protocol.Enlarger, pack: Pack, scale: int) -> float | None:
 def _grow(recursions: int | None, *networks: nn.Module) -> None:
     """Let the networks run that many recursions; None leaves them."""
     for network in networks if recursions is not None else ():
-        assert isinstance(network, DRCN | DRRN)
+        assert isinstance(network, Recursive)
         network.grow(cast(int, recursions))
 
 

@@ -1,0 +1,75 @@
+"""Several processes train as one does, on one machine and on two that share a network address."""
+
+from __future__ import annotations
+
+import csv
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from upres.data.pack import Pack, write_pack
+
+STEPS = 40
+
+RECIPE = f"""
+from upres.training.recipe import Recipe
+RECIPE = Recipe(
+    network="drrn", scale=2, more_scales=(3,), arguments={{"units": 2, "channels": 8, "batch_norm": False}},
+    growth=((0, 1), (20, 2)), steps={STEPS}, batch=4, patch=6, warmup=4, held_out=1, validate_every=10, precision="f32",
+)
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, photo):
+    planes = tuple(photo[y : y + 60, x : x + 70, 1].copy() for y in (0, 100) for x in (0, 150))
+    write_pack(Pack(tuple("abcd"), planes, digest="cat"), tmp_path / "cat.pack")
+    (tmp_path / "recipe.py").write_text(RECIPE)
+    return tmp_path
+
+
+def start(folder, name, *options, **environment):
+    command = [sys.executable, "-m", "upres", "train", str(folder / "recipe.py"), "--data", str(folder / "cat.pack")]
+    command += ["--device", "cpu", "--no-compile", "--out", str(folder / name), *options]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"} | environment
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
+
+
+def finish(*processes):
+    for process in processes:
+        output, _ = process.communicate(timeout=200)
+        assert process.returncode == 0, output
+
+
+def curve(folder, name):
+    with (folder / name / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["step"]) for row in rows] == list(range(10, STEPS + 1, 10))
+    return [float(row[column]) for row in rows for column in ("loss", "psnr")]
+
+
+def free_port() -> str:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return str(probe.getsockname()[1])
+
+
+def test_two_processes_follow_the_curve_of_one_with_twice_the_batch_each(folder):
+    finish(start(folder, "one"))
+    finish(start(folder, "two", "--devices", "2"))
+    port = free_port()
+    finish(
+        *(
+            start(folder, "machines", "--nodes", "2", MASTER_ADDR="127.0.0.1", MASTER_PORT=port, NODE_RANK=rank)
+            for rank in "01"
+        )
+    )
+    alone = curve(folder, "one")
+    assert curve(folder, "two") == pytest.approx(alone, rel=1e-5)
+    assert curve(folder, "machines") == pytest.approx(alone, rel=1e-5)
+    for name in ("one", "two", "machines"):
+        assert (folder / name / "drrn-x2.safetensors").exists()
+        assert (folder / name / "drrn-x2.onnx").exists()
