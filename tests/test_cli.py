@@ -221,7 +221,7 @@ def test_training_without_its_packages_names_their_install(package, tmp_path):
 def test_bad_training_calls(tmp_path):
     (tmp_path / "empty.py").touch()
     for arguments, code, says in (
-        (["espcm", "--data", tmp_path], 2, "no recipe 'espcm'; there is espcn"),
+        (["espcm", "--data", tmp_path], 2, "no recipe 'espcm'; there is srcnn, fsrcnn, espcn"),
         (["espcn", "--data", tmp_path / "no"], 1, "no such folder or pack"),
         (["espcn", "--data", tmp_path], 1, "files below it is a usable picture; add some"),
         (["espcn", "--data", tmp_path, "--steps", 0], 2, "steps = 0; it must be at least 1"),
@@ -231,7 +231,35 @@ def test_bad_training_calls(tmp_path):
         (["mine.py", "--data", tmp_path], 1, "mine.py: cannot be read"),
         ([tmp_path / "empty.py", "--data", tmp_path], 2, "sets no RECIPE"),
     ):
-        done = upres_("train", *arguments)
+        done = upres_("train", *arguments, cwd=tmp_path)
         assert done.returncode == code, done.stderr
         assert says in done.stderr
         assert "Traceback" not in done.stderr
+
+
+def test_a_folder_of_pictures_is_estimated_and_trained_on(tmp_path, photo):
+    pictures = tmp_path / "pictures"
+    pictures.mkdir()
+    for i in range(4):
+        io.write(Picture(photo[i * 20 : i * 20 + 110, i * 30 : i * 30 + 120], {}), pictures / f"{i}.png")
+    recipe = tmp_path / "mine.py"
+    recipe.write_text(
+        "from dataclasses import replace\nfrom upres.recipes import RECIPES\n"
+        "RECIPE = replace(RECIPES['srcnn'], patch=12, rescale=(1.0,), held_out=1, steps=6, settle=1, warmup=1)\n"
+    )
+    out = tmp_path / "run"
+    train = ["train", recipe, "--data", pictures, "--no-compile", "--out", out]
+    dry = upres_(*train, "--dry-run")
+    assert dry.returncode == 0, dry.stderr
+    assert "srcnn ×2, ×3, ×4: 57,281 parameters" in dry.stdout
+    assert "GFLOP/s" in dry.stdout
+    assert not out.exists()
+    done = upres_(*train, "--validation", pictures)
+    assert done.returncode == 0, done.stderr
+    assert "4 pictures, validation on" in done.stdout
+    names = {path.name for path in out.iterdir()}
+    assert {"srcnn-x2.safetensors", "srcnn-x2.onnx", "curves.png", "samples.png"} <= names
+    assert "pictures.pack" not in names
+    again = upres_("train", "fsrcnn", "--recipe", "paper", "--held-out", 1, "--data", pictures, "--dry-run")
+    assert again.returncode == 0, again.stderr
+    assert "a step: 128 patches of 7×7" in again.stdout

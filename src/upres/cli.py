@@ -8,6 +8,7 @@ import runpy
 import shlex
 import sys
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -18,6 +19,7 @@ import upres
 from upres.errors import DataError, Interrupted, MissingExtraError, PictureError, UpresError, UsageError
 
 if TYPE_CHECKING:
+    from upres.data.pack import Pack, Skipped
     from upres.evaluation.protocol import Score
     from upres.inference.upscaler import Bicubic, Upscaler
     from upres.training.recipe import Recipe
@@ -29,6 +31,7 @@ Device = Literal["auto", "cpu", "cuda", "mps"]
 RecipeKind = Literal["shipped", "paper"]
 Protocol = Literal["paper", "selfexsr", "lapsrn", "rgb"]
 
+_OWN_PACK = "pictures.pack"
 _TRAINING_PACKAGES = ("torch", "lightning", "safetensors", "onnx", "onnxscript")
 
 app = typer.Typer(
@@ -207,7 +210,7 @@ def train(
         chosen = replace(chosen, held_out=held_out)
     init_weights = _weights(init) if init else None
     out = out or Path("runs") / f"{chosen.network}-x{chosen.scale}{'-paper' * (recipe == 'paper')}"
-    pictures, skipped = pack.open_data(data)
+    pictures, skipped = pack.open_data(data) if dry_run else _own_pack(data, out, resume=resume)
     _print_skipped(skipped)
     held_out_pictures = None
     if validation is not None:
@@ -238,6 +241,7 @@ def train(
         print(f"upres: {error} Go on with:\n{again}", file=sys.stderr)
         raise typer.Exit(130) from error
     if os.environ.get("LOCAL_RANK", "0") == os.environ.get("NODE_RANK", "0") == "0":  # each process comes here
+        (out / _OWN_PACK).unlink(missing_ok=True)
         print(weights)
         try:
             print(export_weights(weights))
@@ -267,6 +271,25 @@ def pack_(
     pictures, skipped = pack.pack_folder(folder, out)
     _print_skipped(skipped)
     print(f"{out}: {len(pictures.planes)} pictures, {out.stat().st_size / 2**20:.1f} MiB")
+
+
+def _own_pack(data: Path, out: Path, *, resume: bool) -> tuple[Pack, list[Skipped]]:
+    """A pack as it is; a folder as a pack in the run's folder: memory need not hold it, and it may change meanwhile."""
+    from upres.data import pack
+    from upres.files import make_folder
+
+    own = out / _OWN_PACK
+    if data.is_file():
+        return pack.read_pack(data), []
+    if resume and own.exists():
+        return pack.read_pack(own), []
+    make_folder(out)
+    try:
+        return pack.pack_folder(data, own)
+    except UpresError:
+        with suppress(OSError):  # it holds something, which then stays
+            out.rmdir()
+        raise
 
 
 def _weights(name: str) -> Path:

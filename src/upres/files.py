@@ -33,6 +33,18 @@ def whole_file(path: str | os.PathLike[str]) -> Generator[Path]:
             temporary.unlink(missing_ok=True)
 
 
+def make_folder(folder: Path) -> None:
+    """Make a folder, with those above it, unless it is there.
+
+    Raises:
+        OutputError: the system refuses, or a file is in the way.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder}: cannot be made a folder ({error.strerror}); --out names another.") from error
+
+
 def remove_unfinished(folder: Path) -> None:
     """Remove the temporary files that a killed process left in a folder where no other process writes."""
     for path in folder.glob(f"{_PREFIX}*"):

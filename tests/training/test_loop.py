@@ -374,3 +374,15 @@ def test_reports_come_as_often_as_asked(tmp_path, pack):
     reports = []
     run(RECIPE, pack, tmp_path, report_every=3, watch=reports.append)
     assert [report.step for report in reports] == [3, 6, 8, 9, 12, 15, 16, 18, 21, 24]
+
+
+@pytest.mark.parametrize(("name", "count"), [("drcn", "recursions"), ("drrn", "units")])
+def test_few_recursions_lend_their_weights_to_many(tmp_path, pack, name, count):
+    few = replace(RECIPE, network=name, arguments={count: 1, "channels": 4}, settle=0)
+    many = replace(few, arguments={count: 3, "channels": 4}, steps=1, learning_rate=1e-12)
+    first = run(few, pack, tmp_path / "few")
+    then = tensors(run(many, pack, tmp_path / "many", init=first))
+    learned = {k: v for k, v in tensors(first).items() if v.ndim == 4}
+    assert learned
+    for key, value in learned.items():
+        torch.testing.assert_close(then[key], value, atol=1e-6, rtol=0)

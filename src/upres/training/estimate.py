@@ -99,13 +99,12 @@ def estimate(recipe: Recipe, data: Pack, *, accelerator: str = "auto", compile: 
 
 
 def flops_of_a_step(recipe: Recipe) -> int:
-    """Operations of forward and backward at the recipe's scale, counted by PyTorch on tensors without data."""
-    with torch.device("meta"):
-        network = NETWORKS[recipe.network](scale=recipe.scale, **recipe.arguments)
-        low = torch.empty(recipe.batch, 1, recipe.patch, recipe.patch)
+    """Operations of forward and backward at the recipe's scale, counted by PyTorch on one patch."""
+    network = NETWORKS[recipe.network](scale=recipe.scale, **recipe.arguments)
+    low = torch.zeros(1, 1, recipe.patch, recipe.patch)
     with FlopCounterMode(display=False) as counter:
         torch.stack([p.mean() for p in network.outputs(low)]).sum().backward()
-    return counter.get_total_flops()
+    return recipe.batch * counter.get_total_flops()
 
 
 def _peak_memory() -> int:

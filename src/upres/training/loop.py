@@ -30,9 +30,9 @@ from torch.optim.swa_utils import AveragedModel
 
 from upres.data.pack import Pack
 from upres.data.patches import PatchSource
-from upres.errors import Interrupted, MissingExtraError, OutputError, UsageError
+from upres.errors import Interrupted, MissingExtraError, UsageError
 from upres.evaluation import protocol
-from upres.files import remove_unfinished
+from upres.files import make_folder, remove_unfinished
 from upres.inference.engines import TorchEngine
 from upres.inference.upscaler import Bicubic, Upscaler
 from upres.networks import NETWORKS, SCALE_LAYERS, SUPERVISES_RECURSIONS, Network, Recursive
@@ -141,11 +141,7 @@ def train(
         raise UsageError(f"{out}: holds an unfinished run; --resume goes on with it, --out starts elsewhere.")
     if recipe.batch % (devices * nodes):
         raise UsageError(f"batch {recipe.batch} does not divide by {devices * nodes} devices; change one of them.")
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputError(f"{out}: cannot be made a folder ({error.strerror}); --out names another.") from error
-
+    make_folder(out)
     fabric = _fabric(recipe, accelerator, devices, nodes)
     if fabric.is_global_zero:
         remove_unfinished(out)
@@ -338,7 +334,7 @@ def _validate(ema: AveragedModel, pack: Pack, scale: int, out: Path | None, step
     if out is not None and pack.planes:
         result, truth = protocol.enlarge(upscaler, pack.planes[0], scale, "paper")
         bicubic, _ = protocol.enlarge(Bicubic(scale), pack.planes[0], scale, "paper")
-        crop = telling_crop(truth, bicubic)
+        crop = telling_crop(bicubic)
         save_samples(out, {f"step-{step:09d}": result[crop], "bicubic": bicubic[crop], "truth": truth[crop]})
     return _psnr(upscaler, pack, scale)
 
