@@ -21,11 +21,11 @@ these networks 57,184.
 
 Batch, patch, arguments and, for upres, optimizer are the shipped recipe's at ×2 alone, with all recursions from the
 start and without the settling steps, which compute in float32. A round is as many steps as take the in-memory loop
-`--seconds`; it has one turn of every loop. The first round is dropped: it compiles, and fills the caches of the others. A turn's pace is its
-patches over its time; for upres that is `Report.patches_per_second`, in which neither validation nor the other loops'
-turns count, since those are taken while the loop waits for its watcher. Reported is the median of the rounds, and of
-the ratios within a round, with the smallest and the greatest. "data" is the time of `PatchSource.batch` over the time
-of upres's step.
+`--seconds`; it has one turn of every loop. The first round is dropped: it compiles, and fills the caches of the others.
+A turn's pace is its patches over its time; for upres that is `Report.patches_per_second`, in which neither validation
+nor the other loops' turns count, since those are taken while the loop waits for its watcher. Reported is the median of
+the rounds, and of the ratios within a round, with the smallest and the greatest. "data" is the time of
+`PatchSource.batch` over the time of upres's step.
 """
 
 from __future__ import annotations
