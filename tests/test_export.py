@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
 import numpy as np
 import onnx
 import onnxruntime
@@ -7,10 +10,12 @@ import pytest
 import torch
 from torch import nn
 
-from upres.errors import WeightsError
+import upres
+from upres.errors import ScaleError, WeightsError
 from upres.export import SubPixelConv, deployable, export, parity_error, to_onnx
-from upres.inference.engines import OpenVINOEngine, read_metadata
-from upres.networks import NETWORKS, RED, LapSRN
+from upres.images.resize import imresize
+from upres.inference.engines import OpenVINOEngine, has_bf16, read_metadata
+from upres.networks import NETWORKS, RED, LapSRN, enlarges_first
 from upres.networks.layers import exact_transposed_conv
 from upres.weights import store
 
@@ -34,7 +39,7 @@ def metadata_of(network, name):
         network=name,
         arguments={"scale": network.scale, **SMALL.get(name, {})},
         scale=network.scale,
-        halo=network.halo,
+        halos={network.scale: network.halo},
         parameters=1,
         recipe={},
         steps=0,
@@ -68,12 +73,14 @@ def test_every_network_exports_and_three_engines_agree(name, scale, tmp_path):
     path.write_bytes(to_onnx(network, metadata_of(network, name)))
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     openvino = OpenVINOEngine(path)
+    assert read_metadata(path)["enlarges_first"] == json.dumps(enlarges_first(network))
     for size in ((1, 1), (2, 9), (33, 21)):
         y = torch.rand(*size)
         with torch.inference_mode():
             expected = network(y[None, None])[0, 0].numpy()
-        np.testing.assert_allclose(session.run(None, {"luma": y.numpy()[None, None]})[0][0, 0], expected, atol=1e-5)
-        np.testing.assert_allclose(openvino(y.numpy()), expected, atol=1e-5)
+        luma = imresize(y.numpy(), scale) if enlarges_first(network) else y.numpy()
+        np.testing.assert_allclose(session.run(None, {"luma": luma[None, None]})[0][0, 0], expected, atol=1e-5)
+        np.testing.assert_allclose(openvino(luma), expected, atol=1e-5)
 
 
 def test_file_carries_the_metadata_and_its_parity(tmp_path):
@@ -84,6 +91,7 @@ def test_file_carries_the_metadata_and_its_parity(tmp_path):
     assert b".py" not in path.read_bytes()  # no stack traces, no paths of this machine
     strings = read_metadata(path)
     assert float(strings.pop("parity")) <= 1e-5
+    assert strings.pop("enlarges_first") == "false"
     assert store.Metadata.from_strings(strings, source=path) == metadata_of(network, "espcn")
     assert [p.name for p in tmp_path.iterdir() if p.name.startswith(".")] == []
 
@@ -97,3 +105,35 @@ def test_a_graph_that_computes_something_else_is_refused(monkeypatch):
     monkeypatch.setattr("upres.export.parity_error", lambda model, network: float("nan"))
     with pytest.raises(WeightsError, match="the exported graph is off by nan"):
         to_onnx(network, metadata_of(network, "espcn"))
+
+
+@pytest.mark.parametrize("name", ["srcnn", "vdsr"])
+@pytest.mark.parametrize("precision", ["f32", "bf16"])
+def test_one_file_of_a_network_that_enlarges_first_serves_every_scale(name, precision, tmp_path, photo):
+    if precision == "bf16" and not has_bf16():
+        pytest.skip("this processor lacks bfloat16")
+    network = trained_looking(name, 2)
+    halos = {scale: NETWORKS[name](scale=scale).halo for scale in (2, 3, 4)}
+    store.save(network, replace(metadata_of(network, name), halos=halos), tmp_path / "n.safetensors")
+    path = export(tmp_path / "n.safetensors")
+    y = (photo[:70, :90, 1] / 255).astype(np.float32)
+    for scale in (2, 3, 4):
+        at_scale, _ = store.load(tmp_path / "n.safetensors", scale)
+        with torch.inference_mode():
+            expected = at_scale(torch.from_numpy(y)[None, None])[0, 0].numpy()
+        for tile in (512, 40):
+            upscaler = upres.load(path, scale, precision=precision, tile=tile)
+            tolerance = 1e-5 if precision == "f32" else 0.02
+            np.testing.assert_allclose(upscaler.luma(y), expected, atol=tolerance)
+    with pytest.raises(ScaleError, match="has no scale 5; it has 2, 3, 4"):
+        upres.load(path, 5)
+
+
+def test_what_half_precision_holds_is_stored_so():
+    network = trained_looking("vdsr", 2)
+    whole = to_onnx(network, metadata_of(network, "vdsr"))
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.copy_(parameter.half())
+    half = to_onnx(network, metadata_of(network, "vdsr"))
+    assert len(half) < 0.52 * len(whole)

@@ -23,38 +23,44 @@ from upres.weights import catalog, store
 SETS = ("set5", "set14", "bsd100")
 
 
-def publish(weights: Path, test_sets: Path) -> dict[str, Any]:
-    """Write both files of one network at one scale into the catalog's folder; return its entry."""
+def publish(weights: Path, test_sets: Path) -> list[dict[str, Any]]:
+    """Write both files of a network into the catalog's folder; return the entry of each scale that it serves."""
     network, metadata = store.load(weights)
-    name = f"{metadata.network}-x{metadata.scale}"
-    target = catalog.FOLDER / f"{name}.safetensors"
+    target = catalog.FOLDER / weights.name
     store.save(network, metadata, target)
     onnx = export(target)
 
-    def score(dataset: str, precision: Precision) -> tuple[float, float | None]:
-        upscaler = load(onnx, metadata.scale, precision=precision)
+    def score(scale: int, dataset: str, precision: Precision) -> tuple[float, float | None]:
+        upscaler = load(onnx, scale, precision=precision)
         with_ssim = precision == "f32"
-        result = evaluate(upscaler, test_sets / dataset, metadata.scale, model=name, with_ssim=with_ssim)
+        result = evaluate(upscaler, test_sets / dataset, scale, model=metadata.network, with_ssim=with_ssim)
         return result.psnr, result.ssim
 
-    results: dict[str, list[float]] = {}
-    for dataset in SETS:
-        psnr, ssim = score(dataset, "f32")
-        assert ssim is not None
-        results[dataset] = [round(psnr, 3), round(ssim, 4)]
-    bf16_loss = results["set5"][0] - score("set5", "bf16")[0]
-    store.save(network, replace(metadata, halo=network.halo, results=results), target)
+    results: dict[int, dict[str, list[float]]] = {}
+    for scale in metadata.halos:
+        results[scale] = {}
+        for dataset in SETS:
+            psnr, ssim = score(scale, dataset, "f32")
+            assert ssim is not None
+            results[scale][dataset] = [round(psnr, 3), round(ssim, 4)]
+    bf16_losses = {scale: results[scale]["set5"][0] - score(scale, "set5", "bf16")[0] for scale in metadata.halos}
+    store.save(network, replace(metadata, results=results), target)
     export(target)
-    return {
-        "name": metadata.network,
-        "scale": metadata.scale,
-        "parameters": metadata.parameters,
-        "halo": network.halo,
-        "results": results,
-        "bf16_loss": round(bf16_loss, 3),
-        "parity": float(json.loads(read_metadata(onnx)["parity"])),
-        "sha256": {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in (onnx, target)},
-    }
+    about = read_metadata(onnx)
+    return [
+        {
+            "name": metadata.network,
+            "scale": scale,
+            "parameters": metadata.parameters,
+            "halo": halo,
+            "results": results[scale],
+            "enlarges_first": json.loads(about["enlarges_first"]),
+            "bf16_loss": round(bf16_losses[scale], 3),
+            "parity": float(json.loads(about["parity"])),
+            "sha256": {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in (onnx, target)},
+        }
+        for scale, halo in metadata.halos.items()
+    ]
 
 
 def main() -> None:
@@ -66,9 +72,9 @@ def main() -> None:
     listing = catalog.FOLDER / "catalog.json"
     entries = {(e["name"], e["scale"]): e for e in json.loads(listing.read_text())} if listing.exists() else {}
     for weights in arguments.weights:
-        entry = publish(weights, arguments.test_sets)
-        entries[entry["name"], entry["scale"]] = entry
-        print(entry["name"], entry["scale"], entry["results"], "bf16 costs", entry["bf16_loss"])
+        for entry in publish(weights, arguments.test_sets):
+            entries[entry["name"], entry["scale"]] = entry
+            print(entry["name"], entry["scale"], entry["results"], "bf16 costs", entry["bf16_loss"])
     ordered = [entries[key] for key in sorted(entries)]
     listing.write_text(json.dumps(ordered, indent=2) + "\n")
 

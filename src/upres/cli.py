@@ -179,7 +179,7 @@ def train(
     data: Annotated[Path, typer.Option(help="A folder of pictures, or a pack made by `upres pack`.")],
     scale: Annotated[int | None, typer.Option(help="How many times larger.", show_default="the recipe's")] = None,
     recipe: Annotated[RecipeKind, typer.Option(help="Ours, or the paper's own.")] = "shipped",
-    out: Annotated[Path | None, typer.Option(help="Where the run goes.", show_default="runs/NETWORK-xSCALE")] = None,
+    out: Annotated[Path | None, typer.Option(help="Where the run goes.", show_default="runs/NAME")] = None,
     steps: Annotated[int | None, typer.Option(help="Optimizer steps.", show_default="the recipe's")] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the run.", show_default="the recipe's")] = None,
     held_out: Annotated[int | None, typer.Option(help="Pictures to validate on.", show_default="the recipe's")] = None,
@@ -209,7 +209,7 @@ def train(
     if held_out is not None:
         chosen = replace(chosen, held_out=held_out)
     init_weights = _weights(init) if init else None
-    out = out or Path("runs") / f"{chosen.network}-x{chosen.scale}{'-paper' * (recipe == 'paper')}"
+    out = out or Path("runs") / f"{chosen.name}{'-paper' * (recipe == 'paper')}"
     pictures, skipped = pack.open_data(data) if dry_run else _own_pack(data, out, resume=resume)
     _print_skipped(skipped)
     held_out_pictures = None

@@ -1,17 +1,19 @@
 """A trained network as the ONNX file that inference runs: the same function in the form that runs fastest.
 
 Transposed convolutions become convolutions: one of stride s with s² times the channels, followed by pixel shuffle.
-Height and width are dynamic. The file carries the weights' metadata and its own parity error.
+Height and width are dynamic. A network that works on the bicubic-enlarged picture is exported without that first
+step: its input is the enlarged luma, and one file serves all its scales. Convolutions whose weights half precision
+holds exactly are stored so. The file carries the weights' metadata and its own parity error.
 """
 
 from __future__ import annotations
 
 import copy
 import io
+import json
 import logging
 import os
 import warnings
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -22,6 +24,7 @@ from torch.nn import functional as F
 
 from upres.errors import MissingExtraError, UsageError, WeightsError
 from upres.files import whole_file
+from upres.networks import Network, enlarges_first
 from upres.networks.layers import transposed_halo
 from upres.weights import store
 
@@ -62,9 +65,14 @@ class SubPixelConv(nn.Module):
         return F.pixel_shuffle(x, self.stride) if self.stride > 1 else x
 
 
-def deployable(network: nn.Module) -> nn.Module:
-    """A copy of a network that computes the same function without transposed convolutions, in evaluation mode."""
+def deployable(network: Network) -> nn.Module:
+    """A copy of a network without transposed convolutions and without a bicubic first step, in evaluation mode.
+
+    It computes the same function, of the enlarged picture where the network enlarges first.
+    """
     network = copy.deepcopy(network).eval()
+    if enlarges_first(network):
+        network.add_module("enlarge", nn.Identity())
     replaced: dict[nn.Module, nn.Module] = {}  # a shared layer stays shared
     for parent in list(network.modules()):
         for name, child in list(parent.named_children()):
@@ -92,14 +100,16 @@ def export(weights: str | os.PathLike[str], out: str | os.PathLike[str] | None =
     path = Path(out) if out else Path(weights).with_suffix(".onnx")
     if path.suffix != ".onnx":
         raise UsageError(f"{path}: the exported file must end in .onnx.")
-    content = to_onnx(network, replace(metadata, halo=network.halo))
+    content = to_onnx(network, metadata)
     with whole_file(path) as temporary:
         temporary.write_bytes(content)
     return path
 
 
-def to_onnx(network: nn.Module, metadata: store.Metadata) -> bytes:
+def to_onnx(network: Network, metadata: store.Metadata) -> bytes:
     """A network as a serialized ONNX model: input `luma`, output `enlarged`, height and width free.
+
+    Its property `enlarges_first` says whether the input has to be enlarged before.
 
     Raises:
         WeightsError: the graph's output differs from the network's by more than 1e-5.
@@ -129,23 +139,43 @@ def to_onnx(network: nn.Module, metadata: store.Metadata) -> bytes:
     for part in (model.graph, *model.graph.node, *model.graph.value_info, *model.graph.input, *model.graph.output):
         del part.metadata_props[:]  # the exporter's stack traces, which hold this machine's paths
         part.doc_string = ""
+    _store_in_half_precision(model)
     error = parity_error(model, network)
     if not error <= PARITY:
         raise WeightsError(
             f"{metadata.network}: the exported graph is off by {error:.1e}; at most {PARITY} is allowed."
         )
-    onnx.helper.set_model_props(model, metadata.to_strings() | {"parity": f"{error:.1e}"})
+    about = {"parity": f"{error:.1e}", "enlarges_first": json.dumps(enlarges_first(network))}
+    onnx.helper.set_model_props(model, metadata.to_strings() | about)
     buffer = io.BytesIO()
     onnx.save_model(model, buffer)
     return buffer.getvalue()
 
 
-def parity_error(model: Any, network: nn.Module) -> float:
+def _store_in_half_precision(model: Any) -> None:
+    """Store convolutions' weights as float16, cast to float32 when the model is read, where that loses nothing."""
+    from onnx import TensorProto, helper, numpy_helper
+
+    casts: list[Any] = []
+    for tensor in model.graph.initializer:
+        weights = numpy_helper.to_array(tensor)
+        if weights.ndim == 4 and weights.dtype == np.float32 and np.array_equal(weights.astype(np.float16), weights):
+            name = tensor.name
+            tensor.CopyFrom(numpy_helper.from_array(weights.astype(np.float16), f"{name}.half"))
+            casts.append(helper.make_node("Cast", [tensor.name], [name], to=TensorProto.FLOAT))
+    nodes = list(model.graph.node)
+    del model.graph.node[:]
+    model.graph.node.extend([*casts, *nodes])
+
+
+def parity_error(model: Any, network: Network) -> float:
     """Largest difference between an ONNX model, run by ONNX's reference evaluator, and a network in PyTorch."""
     from onnx.reference import ReferenceEvaluator
 
     y = torch.rand(1, 1, 17, 23, generator=torch.Generator().manual_seed(0))
     with torch.inference_mode():
         expected = network.eval()(y).numpy()
+        if enlarges_first(network):
+            y = cast(nn.Module, network.enlarge)(y)
     result = cast("list[np.ndarray]", ReferenceEvaluator(model).run(None, {"luma": y.numpy()}))[0]
     return float(np.abs(result - expected).max())

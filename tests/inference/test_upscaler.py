@@ -216,8 +216,8 @@ def _save_onnx(path, shape, metadata):
         ((1, 1, 64, 64), {}, "give a model from"),
         ((None, None), {}, "give a model from"),
         ((1, 1, None, None), {}, "no upres metadata in it"),
-        ((1, 1, None, None), {"scale": "x", "halo": "1"}, "no upres metadata in it"),
-        ((1, 1, None, None), {"scale": "2", "halo": "-5"}, "scale 2 and halo -5; export the file again"),
+        ((1, 1, None, None), {"halos": "x", "enlarges_first": "false"}, "no upres metadata in it"),
+        ((1, 1, None, None), {"halos": '{"2": -5}', "enlarges_first": "false"}, "scale 2 and halo -5; export the file again"),
     ],
 )
 def test_models_of_another_kind_are_refused(tmp_path, shape, metadata, says):
@@ -227,7 +227,7 @@ def test_models_of_another_kind_are_refused(tmp_path, shape, metadata, says):
 
 
 def test_a_model_that_cannot_be_tiled_runs_whole(tmp_path):
-    _save_onnx(tmp_path / "a.onnx", (1, 1, None, None), {"scale": "1", "halo": "null"})
+    _save_onnx(tmp_path / "a.onnx", (1, 1, None, None), {"halos": '{"1": null}', "enlarges_first": "false"})
     y = np.random.default_rng(0).random((9, 2000), np.float32)
     np.testing.assert_array_equal(upres.load(tmp_path / "a.onnx", 1, tile=16).luma(y), y)
 

@@ -108,20 +108,26 @@ def _is_free_luma(shape: Any) -> bool:
 
 def _without_bicubic(model: Any) -> Any | None:
     """The model less its last sum with the bicubic-enlarged picture, or None where it does not end in one."""
-    import openvino
-
     total = model.outputs[0].get_node().input_value(0).get_node()
     if total.get_type_name() != "Add":
         return None
     for bicubic, residual in ((0, 1), (1, 0)):
         node = total.input_value(bicubic).get_node()
+        if node.get_type_name() == "Parameter":  # a network whose input was enlarged before
+            return _ending_in(total.input_value(residual), model)
         while node.get_type_name() in ("DepthToSpace", "Convolution"):
             sources = [value.get_node() for value in node.input_values()]
             if any(source.get_friendly_name() == "enlarge.kernel" for source in sources):
-                make: Any = openvino.Model
-                return make([total.input_value(residual)], model.get_parameters())
+                return _ending_in(total.input_value(residual), model)
             node = sources[0]
     return None
+
+
+def _ending_in(output: Any, model: Any) -> Any:
+    import openvino
+
+    make: Any = openvino.Model
+    return make([output], model.get_parameters())
 
 
 def _flatten_prelu_slopes(model: Any) -> None:
@@ -137,6 +143,17 @@ def _flatten_prelu_slopes(model: Any) -> None:
             if slope.get_type_name() == "Constant":
                 flat = opset13.constant(np.asarray(slope.get_data(), np.float32).reshape(-1))
                 node.input(1).replace_source_output(flat.output(0))
+
+
+class EnlargesFirst:
+    """Bicubic enlargement, then an engine that leaves the size: how one file serves every scale."""
+
+    def __init__(self, engine: Engine, scale: int) -> None:
+        self._engine, self._scale = engine, scale
+
+    def __call__(self, y: NDArray[np.float32], /) -> NDArray[np.float32]:
+        """See the module."""
+        return self._engine(imresize(y, self._scale))
 
 
 class OnnxRuntimeEngine:

@@ -58,15 +58,16 @@ def load(
     if path.suffix == ".safetensors":
         return _from_safetensors(path, scale, precision, tile)
     if path.suffix == ".onnx":
-        has_scale, halo = _scale_and_halo(path)
-        if has_scale != scale:
-            raise ScaleError(str(path), scale, [has_scale])
-        bf16_is_cheap = False
+        halos, enlarges_first = _halos(path)
+        if scale not in halos:
+            raise ScaleError(str(path), scale, halos)
+        halo, bf16_is_cheap = halos[scale], False
     else:
         record = catalog.find(str(model), scale)
         if engine == "torch":
             return _from_safetensors(record.safetensors, scale, precision, tile)
         path, halo, bf16_is_cheap = record.onnx, record.halo, record.bf16_loss <= BF16_MAX_LOSS
+        enlarges_first = record.enlarges_first
     if engine == "torch":
         raise UsageError(f"{path}: PyTorch does not run ONNX files; give the .safetensors file.")
     if precision == "auto":
@@ -76,27 +77,29 @@ def load(
         raise UsageError("engine onnxruntime has no bf16 on a CPU; use precision f32 or auto.")
 
     def make(precision: Precision) -> Engine:
-        if engine == "onnxruntime":
-            return engines.OnnxRuntimeEngine(path)
-        return engines.OpenVINOEngine(path, precision)
+        onnxruntime = engine == "onnxruntime"
+        made = engines.OnnxRuntimeEngine(path) if onnxruntime else engines.OpenVINOEngine(path, precision)
+        return engines.EnlargesFirst(made, scale) if enlarges_first else made
 
     return Upscaler(make, name=str(model), scale=scale, halo=halo, precision=precision, tile=tile)
 
 
-def _scale_and_halo(path: Path) -> tuple[int, int | None]:
-    """What an ONNX file's metadata says of itself.
+def _halos(path: Path) -> tuple[dict[int, int | None], bool]:
+    """What an ONNX file's metadata says: the halo by each scale that it serves, and whether it wants enlarged luma.
 
     Raises:
         WeightsError: it says nothing, or nonsense.
     """
     strings = engines.read_metadata(path)
     try:
-        scale, halo = json.loads(strings["scale"]), json.loads(strings["halo"])
-    except (KeyError, ValueError) as error:
+        by_scale, enlarges_first = json.loads(strings["halos"]), json.loads(strings["enlarges_first"])
+        halos = {int(scale): halo for scale, halo in by_scale.items()}
+    except (KeyError, ValueError, AttributeError) as error:
         raise WeightsError(f"{path}: no upres metadata in it; give a file that `upres export` wrote.") from error
-    if not (isinstance(scale, int) and scale >= 1 and (halo is None or (isinstance(halo, int) and halo >= 0))):
-        raise WeightsError(f"{path}: its metadata has scale {scale!r} and halo {halo!r}; export the file again.")
-    return scale, halo
+    for scale, halo in halos.items():
+        if not (scale >= 1 and (halo is None or (isinstance(halo, int) and halo >= 0))):
+            raise WeightsError(f"{path}: its metadata has scale {scale!r} and halo {halo!r}; export the file again.")
+    return halos, bool(enlarges_first)
 
 
 def _from_safetensors(path: Path, scale: int, precision: str, tile: int) -> Upscaler:
@@ -108,8 +111,6 @@ def _from_safetensors(path: Path, scale: int, precision: str, tile: int) -> Upsc
 
     if precision == "bf16":
         raise UsageError(f"{path}: PyTorch runs in f32 here; export the file for bf16.")
-    network, metadata = store.load(path)
-    if metadata.scale != scale:
-        raise ScaleError(str(path), scale, [metadata.scale])
+    network, _ = store.load(path, scale)
     torch_engine = engines.TorchEngine(network)
     return Upscaler(lambda precision: torch_engine, name=str(path), scale=scale, halo=network.halo, tile=tile)

@@ -11,6 +11,7 @@ from upres.networks.drrn import DRRN
 from upres.networks.espcn import ESPCN
 from upres.networks.fsrcnn import FSRCNN
 from upres.networks.lapsrn import LapSRN
+from upres.networks.layers import BicubicEnlarge
 from upres.networks.red import RED
 from upres.networks.srcnn import SRCNN
 from upres.networks.vdsr import VDSR
@@ -40,3 +41,8 @@ NETWORKS: dict[str, type[Network]] = {
     "drrn": DRRN,
     "lapsrn": LapSRN,
 }
+
+
+def enlarges_first(network: Network) -> bool:
+    """Whether a network begins with bicubic enlargement, so that its weights serve every scale."""
+    return isinstance(network, SRCNN | VDSR | DRCN | RED | DRRN) and isinstance(network.enlarge, BicubicEnlarge)

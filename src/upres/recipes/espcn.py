@@ -5,8 +5,8 @@ plateau, the last layer ten times slower; its optimizer is not stated beyond tha
 adds the network's output to the bicubic picture and trains with SOAP on Charbonnier's loss. With Adam the network is
 stuck early: many of its channels hardly move.
 
-Expected on Set5 (`paper` protocol): 36.61 / 32.56 / 30.30 dB for ×2 / ×3 / ×4; the paper has – / 33.13 / 30.90.
-Cost: about 7 minutes on two CPU cores with bfloat16. The shipped weights were made by
+Expected on Set5 (`paper` protocol): 36.90 / 32.91 / 30.68 dB for ×2 / ×3 / ×4; the paper has – / 33.13 / 30.90.
+Cost: about 10 minutes on one CPU core with bfloat16. The shipped weights were made by
 
     upres train espcn --scale 2 --data PICTURES
     upres train espcn --scale 3 --data PICTURES

@@ -118,7 +118,7 @@ def train(
         watch: called with each report.
 
     Returns:
-        The path of the weights, `<network>-x<scale>.safetensors` in `out`.
+        The path of the weights in `out`, such as `espcn-x2.safetensors`, or `vdsr.safetensors` for several scales.
 
     Raises:
         UsageError: `resume` without a checkpoint, a checkpoint without `resume`, or a batch that does not divide by
@@ -129,7 +129,7 @@ def train(
     """
     if devices < 1 or nodes < 1:
         raise UsageError(f"devices is {devices} and nodes {nodes}; each must be at least 1.")
-    weights = out / f"{recipe.network}-x{recipe.scale}.safetensors"
+    weights = out / f"{recipe.name}.safetensors"
     if resume and weights.exists():
         checkpoint.remove_all(out)  # a kill may have come between
         return weights
@@ -263,7 +263,7 @@ def train(
             network=recipe.network,
             arguments={"scale": recipe.scale, **recipe.arguments},
             scale=recipe.scale,
-            halo=network.halo,
+            halos={each.scale: each.halo for each in (network, *map(_as_network, all_outputs.others.values()))},
             parameters=sum(p.numel() for p in network.parameters()),
             recipe=asdict(recipe),
             steps=progress.step,
@@ -339,6 +339,10 @@ def _validate(ema: AveragedModel, pack: Pack, scale: int, out: Path | None, step
     return _psnr(upscaler, pack, scale)
 
 
+def _as_network(module: nn.Module) -> Network:
+    return cast(Network, module)
+
+
 def _psnr(enlarger: protocol.Enlarger, pack: Pack, scale: int) -> float | None:
     scores = [protocol.score(enlarger, plane, scale, with_ssim=False).psnr for plane in pack.planes]
     return float(np.mean(scores)) if scores else None
@@ -396,11 +400,14 @@ def _running_mean(decay: float) -> Callable[[Any, Any, Any], None]:
 
 @torch.no_grad()
 def _round_weights(network: Network, ema: AveragedModel) -> None:
-    """Go on from the running mean, with every convolution's weights rounded to bfloat16."""
+    """Go on from the running mean, with every convolution's weights rounded to bfloat16.
+
+    Float16 then holds them too: only below 2⁻¹⁷ has it fewer digits, and there its own are taken.
+    """
     network.load_state_dict(ema.module.state_dict())
     for parameter in network.parameters():
         if parameter.ndim == 4:
-            parameter.copy_(parameter.bfloat16())
+            parameter.copy_(parameter.bfloat16().half())
     ema.module.load_state_dict(network.state_dict())
 
 

@@ -190,6 +190,11 @@ class Recipe:
             raise UsageError(f"recipe has {name} = {getattr(self, name)!r}; it must be {rule}.")
 
     @property
+    def name(self) -> str:
+        """Of the weights that it makes: the network, and the scale if there is but one."""
+        return self.network if self.more_scales else f"{self.network}-x{self.scale}"
+
+    @property
     def scales(self) -> tuple[int, ...]:
         """`scale` and `more_scales`."""
         return (self.scale, *self.more_scales)

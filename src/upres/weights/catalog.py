@@ -15,7 +15,7 @@ FOLDER = Path(__file__).parent / "files"
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """One network at one scale.
+    """One network at one scale; several records share their files where the weights serve several scales.
 
     Attributes:
         name: as `upres.load` takes it.
@@ -23,6 +23,7 @@ class Record:
         parameters: count of trained numbers.
         halo: radius of the receptive field in low-resolution pixels.
         results: PSNR in dB and SSIM under the `paper` protocol by test set, in f32.
+        enlarges_first: the ONNX file takes luma that bicubic interpolation has enlarged, and serves every scale.
         bf16_loss: what bfloat16 costs on Set5, in dB of PSNR.
         parity: largest difference between PyTorch and the ONNX file.
         sha256: checksums by file name, of the ONNX and of the safetensors file.
@@ -33,6 +34,7 @@ class Record:
     parameters: int
     halo: int
     results: Mapping[str, tuple[float, float]]
+    enlarges_first: bool
     bf16_loss: float
     parity: float
     sha256: Mapping[str, str]
@@ -40,12 +42,12 @@ class Record:
     @property
     def onnx(self) -> Path:
         """The file that inference runs."""
-        return FOLDER / f"{self.name}-x{self.scale}.onnx"
+        return FOLDER / next(name for name in self.sha256 if name.endswith(".onnx"))
 
     @property
     def safetensors(self) -> Path:
         """The file that training starts from."""
-        return FOLDER / f"{self.name}-x{self.scale}.safetensors"
+        return FOLDER / next(name for name in self.sha256 if name.endswith(".safetensors"))
 
 
 @lru_cache(maxsize=1)

@@ -1,6 +1,7 @@
 """Weights in safetensors files that say what they are: network, arguments, recipe, data, commit, results.
 
 Nothing is guessed from tensor shapes. The same metadata goes into the ONNX file that `upres.export` makes.
+Convolutions whose weights half precision holds exactly are stored so.
 """
 
 from __future__ import annotations
@@ -15,11 +16,11 @@ from typing import Any, Self
 import torch
 from torch import Tensor, nn
 
-from upres.errors import MissingExtraError, WeightsError
+from upres.errors import MissingExtraError, ScaleError, WeightsError
 from upres.files import whole_file
 from upres.networks import NETWORKS, Network
 
-FORMAT = "upres-weights-1"
+FORMAT = "upres-weights-2"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,8 +30,9 @@ class Metadata:
     Attributes:
         network: name in `upres.networks.NETWORKS`.
         arguments: the constructor's arguments, `scale` among them.
-        scale: factor that the network enlarges by.
-        halo: radius of the receptive field in low-resolution pixels; None for the whole picture.
+        scale: factor that the network enlarges by, and that validation was at.
+        halos: by each scale that the weights serve, the radius of the receptive field in low-resolution pixels; None
+            for the whole picture.
         parameters: count of trained numbers.
         recipe: the recipe's fields.
         steps: optimizer steps taken, those of the weights it started from not counted.
@@ -38,13 +40,14 @@ class Metadata:
         data: digest of the training pack.
         seed: seed of the run.
         commit: commit of upres that trained it; `+` marks uncommitted changes.
-        results: mean PSNR in dB and SSIM under the `paper` protocol by test set, `{"set5": [psnr, ssim]}`.
+        results: mean PSNR in dB and SSIM under the `paper` protocol by scale and test set,
+            `{2: {"set5": [psnr, ssim]}}`.
     """
 
     network: str
     arguments: dict[str, Any]
     scale: int
-    halo: int | None
+    halos: dict[int, int | None]
     parameters: int
     recipe: dict[str, Any]
     steps: int
@@ -52,7 +55,7 @@ class Metadata:
     data: str
     commit: str
     init: str | None = None
-    results: dict[str, list[float]] = field(default_factory=dict[str, list[float]])
+    results: dict[int, dict[str, list[float]]] = field(default_factory=dict[int, dict[str, list[float]]])
 
     def to_strings(self) -> dict[str, str]:
         """As safetensors and ONNX keep metadata: JSON values under plain keys."""
@@ -68,8 +71,11 @@ class Metadata:
         if strings.get("format") != FORMAT:
             raise WeightsError(f"{source}: no upres metadata in it; give a file that `upres train` wrote.")
         try:
-            return cls(**{f.name: json.loads(strings[f.name]) for f in fields(cls)})
-        except (KeyError, ValueError) as error:
+            values = {f.name: json.loads(strings[f.name]) for f in fields(cls)}
+            for by_scale in ("halos", "results"):
+                values[by_scale] = {int(scale): value for scale, value in values[by_scale].items()}
+            return cls(**values)
+        except (KeyError, ValueError, AttributeError) as error:
             raise WeightsError(f"{source}: its metadata is damaged ({error}); get the file again.") from error
 
 
@@ -81,11 +87,19 @@ def save(network: nn.Module, metadata: Metadata, path: str | os.PathLike[str]) -
         raise MissingExtraError("safetensors", "train") from error
     state = network.state_dict()
     tensors = {
-        name: state[name].detach().cpu().contiguous() for name, first in _first_names(state).items() if name == first
+        name: _compact(state[name].detach().cpu()).contiguous()
+        for name, first in _first_names(state).items()
+        if name == first
     }
     content = serialize(tensors, metadata=metadata.to_strings())
     with whole_file(path) as temporary:
         temporary.write_bytes(content)
+
+
+def _compact(tensor: Tensor) -> Tensor:
+    """A convolution's weights in float16, where that loses nothing."""
+    half = tensor.half()
+    return half if tensor.ndim == 4 and torch.equal(half.to(tensor.dtype), tensor) else tensor
 
 
 def _first_names(state: Mapping[str, Tensor]) -> dict[str, str]:
@@ -94,10 +108,15 @@ def _first_names(state: Mapping[str, Tensor]) -> dict[str, str]:
     return {name: first.setdefault((t.data_ptr(), t.shape), name) for name, t in state.items()}
 
 
-def load(path: str | os.PathLike[str]) -> tuple[Network, Metadata]:
+def load(path: str | os.PathLike[str], scale: int | None = None) -> tuple[Network, Metadata]:
     """Build the network that a weights file describes, in evaluation mode.
 
+    Args:
+        path: the file.
+        scale: one of those that the weights serve; the metadata's if not given.
+
     Raises:
+        ScaleError: the weights do not serve this scale.
         WeightsError: no such file, not a safetensors file, or not one of ours.
     """
     try:
@@ -118,8 +137,12 @@ def load(path: str | os.PathLike[str]) -> tuple[Network, Metadata]:
     metadata = Metadata.from_strings(strings, source=path)
     if metadata.network not in NETWORKS:
         raise WeightsError(f"{path}: is for {metadata.network!r}; this upres knows {', '.join(NETWORKS)}.")
+    scale = metadata.scale if scale is None else scale
+    if scale not in metadata.halos:
+        raise ScaleError(str(path), scale, metadata.halos)
     try:
-        network: Network = NETWORKS[metadata.network](**metadata.arguments)
+        arguments: dict[str, Any] = metadata.arguments | {"scale": scale}
+        network: Network = NETWORKS[metadata.network](**arguments)
         network.load_state_dict({name: tensors[first] for name, first in _first_names(network.state_dict()).items()})
     except (KeyError, RuntimeError, TypeError, ValueError) as error:
         raise WeightsError(f"{path}: its tensors do not fit its metadata; get the file again.") from error
