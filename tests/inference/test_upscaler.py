@@ -217,7 +217,11 @@ def _save_onnx(path, shape, metadata):
         ((None, None), {}, "give a model from"),
         ((1, 1, None, None), {}, "no upres metadata in it"),
         ((1, 1, None, None), {"halos": "x", "enlarges_first": "false"}, "no upres metadata in it"),
-        ((1, 1, None, None), {"halos": '{"2": -5}', "enlarges_first": "false"}, "scale 2 and halo -5; export the file again"),
+        (
+            (1, 1, None, None),
+            {"halos": '{"2": -5}', "enlarges_first": "false"},
+            "scale 2 and halo -5; export the file again",
+        ),
     ],
 )
 def test_models_of_another_kind_are_refused(tmp_path, shape, metadata, says):
