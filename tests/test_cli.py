@@ -258,8 +258,13 @@ def test_a_folder_of_pictures_is_estimated_and_trained_on(tmp_path, photo):
     assert done.returncode == 0, done.stderr
     assert "4 pictures, validation on" in done.stdout
     names = {path.name for path in out.iterdir()}
-    assert {"srcnn-x2.safetensors", "srcnn-x2.onnx", "curves.png", "samples.png"} <= names
-    assert "pictures.pack" not in names
+    assert {"srcnn.safetensors", "srcnn.onnx", "curves.png", "samples.png"} <= names
+    assert not any(name.startswith(".") for name in names)
+    for scale in (2, 3, 4):
+        assert upres_("evaluate", out / "srcnn.onnx", "--data", pictures, "--scale", scale).returncode == 0
+    repeated = upres_(*train)
+    assert repeated.returncode == 2
+    assert "srcnn.safetensors: is finished already; --out trains elsewhere" in repeated.stderr
     again = upres_("train", "fsrcnn", "--recipe", "paper", "--held-out", 1, "--data", pictures, "--dry-run")
     assert again.returncode == 0, again.stderr
     assert "a step: 128 patches of 7×7" in again.stdout

@@ -31,7 +31,7 @@ Device = Literal["auto", "cpu", "cuda", "mps"]
 RecipeKind = Literal["shipped", "paper"]
 Protocol = Literal["paper", "selfexsr", "lapsrn", "rgb"]
 
-_OWN_PACK = "pictures.pack"
+_OWN_PACK = ".pictures.pack"
 _TRAINING_PACKAGES = ("torch", "lightning", "safetensors", "onnx", "onnxscript")
 
 app = typer.Typer(
@@ -210,6 +210,8 @@ def train(
         chosen = replace(chosen, held_out=held_out)
     init_weights = _weights(init) if init else None
     out = out or Path("runs") / f"{chosen.name}{'-paper' * (recipe == 'paper')}"
+    if not dry_run:
+        loop.require_a_place(chosen, out, resume=resume)
     pictures, skipped = pack.open_data(data) if dry_run else _own_pack(data, out, resume=resume)
     _print_skipped(skipped)
     held_out_pictures = None
@@ -217,12 +219,17 @@ def train(
         held_out_pictures, skipped = pack.open_data(validation)
         _print_skipped(skipped)
     if dry_run:
-        print(estimate.estimate(chosen, pictures, accelerator=device, compile=compile))
+        try:
+            print(estimate.estimate(chosen, pictures, accelerator=device, compile=compile))
+        except Interrupted:
+            raise typer.Exit(130) from None
         return
+    first_process = os.environ.get("LOCAL_RANK", "0") == os.environ.get("NODE_RANK", "0") == "0"
     on = f"{chosen.held_out} of them held out" if held_out_pictures is None else f"validation on {validation}"
-    print(f"{len(pictures.planes)} pictures, {on}; {chosen.steps} steps; {out}")
+    if first_process:
+        print(f"{len(pictures.planes)} pictures, {on}; {chosen.steps} steps; {out}")
     try:
-        with _progress(chosen) as watch:
+        with _progress(chosen, shown=first_process) as watch:
             weights = loop.train(
                 chosen,
                 pictures,
@@ -237,11 +244,14 @@ def train(
                 watch=watch,
             )
     except Interrupted as error:
+        if not first_process:
+            raise typer.Exit(130) from error
         again = shlex.join(["upres", *(word for word in sys.argv[1:] if word != "--resume"), "--resume"])
         print(f"upres: {error} Go on with:\n{again}", file=sys.stderr)
         raise typer.Exit(130) from error
-    if os.environ.get("LOCAL_RANK", "0") == os.environ.get("NODE_RANK", "0") == "0":  # each process comes here
-        (out / _OWN_PACK).unlink(missing_ok=True)
+    if first_process:
+        if data.is_dir():
+            (out / _OWN_PACK).unlink(missing_ok=True)
         print(weights)
         try:
             print(export_weights(weights))
@@ -282,6 +292,7 @@ def _own_pack(data: Path, out: Path, *, resume: bool) -> tuple[Pack, list[Skippe
     if data.is_file():
         return pack.read_pack(data), []
     if resume and own.exists():
+        print(f"going on with the pictures of {data} as they were when the run began")
         return pack.read_pack(own), []
     make_folder(out)
     try:
@@ -308,6 +319,8 @@ def _recipe(name: str, kind: RecipeKind) -> Recipe:
         return (RECIPES if kind == "shipped" else PAPER_RECIPES)[name]
     if not name.endswith(".py"):
         raise UsageError(f"no recipe {name!r}; there is {', '.join(RECIPES)}, or give a .py file.")
+    if kind == "paper":
+        raise UsageError(f"{name}: --recipe paper is for {', '.join(RECIPES)}; a file has the one RECIPE.")
     try:
         recipe = runpy.run_path(name).get("RECIPE")
     except OSError as error:
@@ -325,7 +338,7 @@ def _print_skipped(skipped: Any) -> None:
 class _progress:
     """A live line for a training run on a terminal; a plain line for each validation elsewhere."""
 
-    def __init__(self, recipe: Recipe) -> None:
+    def __init__(self, recipe: Recipe, *, shown: bool) -> None:
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
         self._bar = Progress(
@@ -334,6 +347,7 @@ class _progress:
             MofNCompleteColumn(),
             TextColumn("{task.fields[state]}"),
             TimeRemainingColumn(),
+            disable=not shown,
         )
         self._task = self._bar.add_task(f"{recipe.network} ×{recipe.scale}", total=recipe.steps, state="")
         self._psnr = ""

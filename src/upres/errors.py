@@ -8,6 +8,7 @@ UpresError
 ├── OutputError                      a result cannot be written
 ├── WeightsError                     a weights file is damaged or not one of ours
 ├── DataError                        a training set cannot be used
+├── Diverged                         a training run's loss is no longer a number
 ├── Interrupted                      a training run was asked to stop, and kept a checkpoint
 └── MissingExtraError (ImportError)  an optional package is absent; names the command that installs it
 
@@ -60,6 +61,10 @@ class WeightsError(UpresError):
 
 class DataError(UpresError):
     """A training set or pack that cannot be used."""
+
+
+class Diverged(UpresError):
+    """A training run whose loss is no longer finite."""
 
 
 class Interrupted(UpresError):

@@ -42,6 +42,7 @@ def finish(*processes):
     for process in processes:
         output, _ = process.communicate(timeout=200)
         assert process.returncode == 0, output
+    return output
 
 
 def curve(folder, name):
@@ -59,7 +60,8 @@ def free_port() -> str:
 
 def test_two_processes_follow_the_curve_of_one_with_twice_the_batch_each(folder):
     finish(start(folder, "one"))
-    finish(start(folder, "two", "--devices", "2"))
+    output = finish(start(folder, "two", "--devices", "2"))
+    assert output.count("step 10:") == 1  # one process speaks
     port = free_port()
     finish(
         *(
@@ -71,5 +73,12 @@ def test_two_processes_follow_the_curve_of_one_with_twice_the_batch_each(folder)
     assert curve(folder, "two") == pytest.approx(alone, rel=1e-5)
     assert curve(folder, "machines") == pytest.approx(alone, rel=1e-5)
     for name in ("one", "two", "machines"):
-        assert (folder / name / "drrn-x2.safetensors").exists()
-        assert (folder / name / "drrn-x2.onnx").exists()
+        assert (folder / name / "drrn.safetensors").exists()
+        assert (folder / name / "drrn.onnx").exists()
+
+
+def test_machines_that_do_not_know_each_other_are_told_how(folder):
+    process = start(folder, "alone", "--nodes", "2")
+    output, _ = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert "set MASTER_ADDR, MASTER_PORT and NODE_RANK" in output

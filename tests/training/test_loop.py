@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from upres.data.pack import Pack
-from upres.errors import DataError, OutputError, UsageError
+from upres.errors import DataError, Diverged, OutputError, UsageError
 from upres.evaluation import protocol
 from upres.inference.engines import TorchEngine
 from upres.inference.upscaler import Bicubic, Upscaler
@@ -121,9 +121,7 @@ def test_resume_is_of_the_same_run(tmp_path, pack):
 
 def test_a_damaged_checkpoint_is_named(tmp_path, pack):
     tmp_path.joinpath("checkpoint-000000008.pt").write_bytes(b"PK nothing")
-    with pytest.raises(
-        DataError, match=r"every checkpoint is damaged: checkpoint-000000008.pt \(its checksum is wrong"
-    ):
+    with pytest.raises(DataError, match=r"every checkpoint is damaged: checkpoint-000000008.pt; remove"):
         run(RECIPE, pack, tmp_path, resume=True)
 
 
@@ -209,6 +207,9 @@ def test_losses_are_what_they_are_called():
     assert float(LOSSES["l1"](prediction, target)) == pytest.approx(1)
     assert float(LOSSES["mse"](prediction, target)) == pytest.approx(2)
     assert float(LOSSES["charbonnier"](prediction, target)) == pytest.approx((1e-3 + 2) / 2, abs=1e-6)
+    two_patches = prediction.reshape(2, 1, 1, 1).expand(2, 1, 1, 3), target.reshape(2, 1, 1, 1).expand(2, 1, 1, 3)
+    assert float(LOSSES["half_squares"](*two_patches)) == pytest.approx(0.5 * 3 * 4 / 2)
+    assert float(LOSSES["charbonnier_sum"](*two_patches)) == pytest.approx(3 * (1e-3 + 2) / 2, abs=1e-5)
 
 
 DRCN = replace(
@@ -386,3 +387,44 @@ def test_few_recursions_lend_their_weights_to_many(tmp_path, pack, name, count):
     assert learned
     for key, value in learned.items():
         torch.testing.assert_close(then[key], value, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("clip", [float("inf"), 1.0])
+def test_a_run_that_diverges_says_so_and_keeps_the_checkpoint_before(tmp_path, pack, clip):
+    recipe = replace(RECIPE, steps=400, settle=0, learning_rate=1e30, clip=clip, optimizer="sgd", start="paper")
+    recipe = replace(recipe, schedule="staged", precision="f32", ema=0.0)
+    with pytest.raises(Diverged, match=r"the loss is (nan|inf) at step \d+; lower learning_rate"):
+        run(replace(recipe, warmup=0), pack, tmp_path)
+    assert not list(tmp_path.glob("*.safetensors"))
+
+
+def test_a_folder_that_holds_another_run_is_refused(tmp_path, pack):
+    run(RECIPE, pack, tmp_path)
+    with pytest.raises(UsageError, match=r"fsrcnn-x2.safetensors: is finished already; --out trains elsewhere"):
+        run(replace(RECIPE, scale=3, patch=6), pack, tmp_path)
+
+
+def test_what_cannot_be_drawn_does_not_cost_the_weights(tmp_path, pack, caplog):
+    def damage(report):
+        if report.step == 24:
+            (tmp_path / "samples" / "step-000000008.npy").write_bytes(b"")
+
+    assert run(RECIPE, pack, tmp_path, watch=damage).exists()
+    assert "the plots could not be drawn" in caplog.text
+
+
+def test_a_compiled_run_resumes_exactly_too(tmp_path, pack):
+    recipe = replace(DRRN, arguments={"units": 2, "channels": 4, "batch_norm": False}, growth=((0, 1), (4, 2)))
+    recipe = replace(recipe, more_scales=(4,), steps=10, warmup=2, validate_every=2)
+
+    def compiled(out, **options):
+        return loop.train(recipe, pack, out, accelerator="cpu", compile=True, **options)
+
+    def stop(report):
+        if report.step > 6:
+            raise KeyboardInterrupt
+
+    alone = tensors(compiled(tmp_path / "alone"))
+    with pytest.raises(KeyboardInterrupt):
+        compiled(tmp_path / "cut", watch=stop)
+    assert_equal(tensors(compiled(tmp_path / "cut", resume=True)), alone)

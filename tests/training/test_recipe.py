@@ -124,3 +124,12 @@ def test_recipes_can_be_shortened_and_rescaled(recipe):
     assert recipe.with_steps(100).steps == 100
     for scale in (2, 4):
         assert scale in recipe.at_scale(scale).scales
+
+
+def test_networks_that_enlarge_first_keep_the_side_of_their_patches():
+    paper = PAPER_RECIPES["srcnn"]
+    assert [paper.at_scale(scale).patch * scale for scale in (2, 3, 4)] == [32, 33, 32]
+    together = RECIPES["vdsr"].at_scale(5)
+    assert (together.scales, together.patch) == ((5, 2, 3, 4), 12)
+    assert RECIPES["vdsr"].at_scale(3).patch * 3 == RECIPES["vdsr"].patch * 2
+    assert PAPER_RECIPES["espcn"].at_scale(4).patch == 17

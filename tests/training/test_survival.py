@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 
 from upres.data.pack import Pack, write_pack
+from upres.images import io
+from upres.images.io import Picture
 from upres.training import checkpoint
 from upres.weights import store
 
@@ -152,7 +154,7 @@ newest.write_bytes(content)
 assert forked(run, folder / "damaged") == 0
 """,
     )
-    assert "damaged and passed over: checkpoint-000000300.pt (its checksum is wrong); going on from" in output
+    assert "damaged and removed: checkpoint-000000300.pt; going on from" in output
     assert "going on from checkpoint-000000200.pt" in output
     assert weights(folder, "damaged") == weights(folder, "alone")
 
@@ -201,3 +203,27 @@ def test_interrupted_on_the_command_line(folder, number):
         assert weights(folder, out.name) == weights(folder, "alone")
         finished = subprocess.run([*command, "--resume"], capture_output=True, text=True, env=environment)
         assert finished.returncode == 0
+
+
+def test_leaving_out_resume_harms_no_unfinished_run(folder, photo):
+    pictures = folder / "pictures"
+    pictures.mkdir()
+    for i in range(4):
+        io.write(Picture(photo[i * 20 : i * 20 + 60, :70], {}), pictures / f"{i}.png")
+    command = [sys.executable, "-m", "upres", "train", str(folder / "recipe.py"), "--data", str(pictures)]
+    command += ["--device", "cpu", "--no-compile", "--out", str(folder / "own")]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as run:
+        assert run.stdout is not None
+        while not run.stdout.readline().startswith("step 100"):
+            assert run.poll() is None
+        run.send_signal(signal.SIGINT)
+        run.communicate(timeout=60)
+    (pictures / "0.png").unlink()
+    again = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert again.returncode == 2
+    assert "holds an unfinished run; --resume goes on with it" in again.stderr
+    resumed = subprocess.run([*command, "--resume"], capture_output=True, text=True, env=environment)
+    assert resumed.returncode == 0, resumed.stderr
+    assert "as they were when the run began" in resumed.stdout
+    assert (folder / "own" / "fsrcnn-x2.onnx").exists()

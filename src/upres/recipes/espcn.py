@@ -47,7 +47,7 @@ PAPER = Recipe(
     least_rate=1e-4,
     last_layer="conv3",
     last_layer_rate=0.1,
-    loss="half_squares",
+    loss="mse",
     ema=0.0,
     precision="f32",
 )

@@ -51,22 +51,23 @@ def write(folder: Path, step: int, content: dict[str, Any]) -> None:
 
 
 def read_newest(folder: Path) -> dict[str, Any]:
-    """Read the newest checkpoint that is whole, and warn about any newer one that is not.
+    """Read the newest checkpoint that is whole; remove any newer one that is not, with a warning.
 
     Raises:
-        DataError: all are damaged.
+        DataError: all are damaged, or one cannot be read.
     """
-    damaged: list[str] = []
+    damaged: list[Path] = []
     for path in find(folder):
-        try:
-            content = _read(path)
-        except Exception as error:  # torch.load passes on whatever zip, pickle or the file system raise
-            damaged.append(f"{path.name} ({error})")
+        content = _read(path)
+        if content is None:
+            damaged.append(path)
             continue
         if damaged:
-            log.warning("damaged and passed over: %s; going on from %s", ", ".join(damaged), path.name)
+            log.warning("damaged and removed: %s; going on from %s", _listed(damaged), path.name)
+            for one in damaged:
+                one.unlink()
         return content
-    raise DataError(f"{folder}: every checkpoint is damaged: {', '.join(damaged)}; remove them and start again.")
+    raise DataError(f"{folder}: every checkpoint is damaged: {_listed(damaged)}; remove them and start again.")
 
 
 def remove_all(folder: Path) -> None:
@@ -76,9 +77,17 @@ def remove_all(folder: Path) -> None:
     remove_unfinished(folder)
 
 
-def _read(path: Path) -> dict[str, Any]:
-    content = path.read_bytes()
+def _listed(paths: list[Path]) -> str:
+    return ", ".join(path.name for path in paths)
+
+
+def _read(path: Path) -> dict[str, Any] | None:
+    """A checkpoint's content; None if its checksum is wrong."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read ({error.strerror}); check it and try again.") from error
     digest, payload = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
     if hashlib.sha256(payload).digest() != digest:
-        raise DataError("its checksum is wrong")
+        return None
     return torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)

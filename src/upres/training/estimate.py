@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import resource
+import sys
 import tempfile
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -29,14 +28,14 @@ class Estimate:
         recipe: what would be run.
         parameters: all that are trained, biases included.
         flops: floating-point operations of a step, forward and backward; a multiplication and an addition are two.
-        memory: greatest use in bytes: of the device's memory on CUDA, else of the process.
+        memory: greatest use in bytes: of the device's memory on CUDA, else of the process; None where unknown.
         steps_per_second: over 20 steps, after the first 20, which compile.
     """
 
     recipe: Recipe
     parameters: int
     flops: int
-    memory: int
+    memory: int | None
     steps_per_second: float
 
     @property
@@ -52,7 +51,7 @@ class Estimate:
                 f"{r.network} ×{', ×'.join(map(str, r.scales))}: {self.parameters:,} parameters",
                 f"a step: {r.batch} patches of {r.patch}×{r.patch}, {self.flops / 1e9:.2f} GFLOP",
                 f"pace: {self.steps_per_second:.2f} steps/s, {self.flops * self.steps_per_second / 1e9:.0f} GFLOP/s",
-                f"memory: {self.memory / 2**20:.0f} MiB",
+                f"memory: {self.memory / 2**20:.0f} MiB" if self.memory else "memory: unknown",
                 f"{r.steps} steps: about {hours} h {minutes} min, validation not counted",
             ]
         )
@@ -83,6 +82,7 @@ def estimate(recipe: Recipe, data: Pack, *, accelerator: str = "auto", compile: 
             short,
             data,
             Path(folder),
+            validation=Pack((), (), digest=""),
             accelerator=accelerator,
             compile=compile,
             report_every=_MEASURED_STEPS,
@@ -107,8 +107,12 @@ def flops_of_a_step(recipe: Recipe) -> int:
     return recipe.batch * counter.get_total_flops()
 
 
-def _peak_memory() -> int:
+def _peak_memory() -> int | None:
     if torch.cuda.is_available() and torch.cuda.max_memory_allocated():
         return torch.cuda.max_memory_allocated()
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if os.uname().sysname == "Darwin" else peak * 1024
+    return peak if sys.platform == "darwin" else peak * 1024

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import shutil
 import signal
 import subprocess
@@ -26,11 +27,11 @@ from lightning.fabric import Fabric
 from lightning.fabric.strategies.ddp import DDPStrategy
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.optim.swa_utils import AveragedModel
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from upres.data.pack import Pack
 from upres.data.patches import PatchSource
-from upres.errors import Interrupted, MissingExtraError, UsageError
+from upres.errors import Diverged, Interrupted, MissingExtraError, UsageError
 from upres.evaluation import protocol
 from upres.files import make_folder, remove_unfinished
 from upres.inference.engines import TorchEngine
@@ -39,7 +40,7 @@ from upres.networks import NETWORKS, SCALE_LAYERS, SUPERVISES_RECURSIONS, Networ
 from upres.training import checkpoint, plots
 from upres.training.losses import LOSSES
 from upres.training.recipe import Recipe
-from upres.training.watching import Journal, Report, save_samples, telling_crop
+from upres.training.watching import Journal, Report, remove_samples, save_samples, telling_crop
 from upres.weights import store
 
 log = logging.getLogger(__name__)
@@ -115,55 +116,40 @@ def train(
         compile: use `torch.compile`, which is up to twice as fast; if not said, where there is a C++ compiler.
         report_every: steps between two reports.
         checkpoint_seconds: time between two checkpoints, apart from those after each validation.
-        watch: called with each report.
+        watch: called with each report, in the first process.
 
     Returns:
         The path of the weights in `out`, such as `espcn-x2.safetensors`, or `vdsr.safetensors` for several scales.
 
     Raises:
-        UsageError: `resume` without a checkpoint, a checkpoint without `resume`, or a batch that does not divide by
-            the devices.
+        UsageError: `out` holds a run that is not asked for, or none that is; or a batch that does not divide by the
+            devices.
         DataError: too few or too small pictures, or no checkpoint is whole.
         OutputError: the disk is full; the last checkpoint is whole.
+        Diverged: the loss is no longer finite; the last checkpoint is of before.
         Interrupted: Ctrl-C or SIGTERM; a checkpoint of the step just done is there.
     """
     if devices < 1 or nodes < 1:
         raise UsageError(f"devices is {devices} and nodes {nodes}; each must be at least 1.")
-    weights = out / f"{recipe.name}.safetensors"
-    if resume and weights.exists():
-        checkpoint.remove_all(out)  # a kill may have come between
-        return weights
-    if weights.exists():
-        raise UsageError(f"{weights}: is finished already; --out trains elsewhere.")
-    if resume and not checkpoint.find(out):
-        raise UsageError(f"{out}: no checkpoint to resume from; leave out --resume to start.")
-    if not resume and checkpoint.find(out):
-        raise UsageError(f"{out}: holds an unfinished run; --resume goes on with it, --out starts elsewhere.")
     if recipe.batch % (devices * nodes):
         raise UsageError(f"batch {recipe.batch} does not divide by {devices * nodes} devices; change one of them.")
+    require_a_place(recipe, out, resume=resume)
+    weights = out / f"{recipe.name}.safetensors"
+    if weights.exists():
+        checkpoint.remove_all(out)  # a kill may have come between
+        return weights
     make_folder(out)
     fabric = _fabric(recipe, accelerator, devices, nodes)
     if fabric.is_global_zero:
         remove_unfinished(out)
-    training, held_out = (data, validation) if validation is not None else data.split(recipe.held_out)
-    patches = {
-        scale: PatchSource(
-            training.planes,
-            scale=scale,
-            patch=recipe.patch * recipe.scale // scale,
-            degradation=recipe.degradation,
-            rescale=recipe.rescale,
-            device=fabric.device,
-            folder=out,
-        )
-        for scale in recipe.scales
-    }
+        if not resume:
+            remove_samples(out)
 
     torch.manual_seed(recipe.seed)
     network: Network = NETWORKS[recipe.network](scale=recipe.scale, **recipe.arguments)
     if recipe.start == "interpolation":
         network.start_as_interpolation()
-    started_from = _take(network, init) if init else None
+    started_from = _take(network, init) if init and not resume else None
     network.to(device=fabric.device)
     network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     ema = AveragedModel(network, multi_avg_fn=_running_mean(recipe.ema))
@@ -179,6 +165,19 @@ def train(
         "validation": validation.digest if validation else None,
         "init": started_from,
         "commit": _commit(),
+    }
+    training, held_out = (data, validation) if validation is not None else data.split(recipe.held_out)
+    patches = {
+        scale: PatchSource(
+            training.planes,
+            scale=scale,
+            patch=recipe.patch * recipe.scale // scale,
+            degradation=recipe.degradation,
+            rescale=recipe.rescale,
+            device=fabric.device,
+            folder=out,
+        )
+        for scale in recipe.scales
     }
     progress = _Progress()
     if resume:
@@ -207,6 +206,7 @@ def train(
             step = progress.step
             if step in dict(recipe.growth):
                 _grow(recipe.recursions_at(step), network, ema.module, *all_outputs.others.values())
+                torch.compiler.reset()  # else it counts the graphs of fewer recursions, and soon makes no more
             settling = step >= recipe.steps - recipe.settle
             if step == recipe.steps - recipe.settle:
                 _round_weights(network, ema)
@@ -224,7 +224,7 @@ def train(
             optimizer.zero_grad()
             fabric.backward(loss)
             if recipe.clip < math.inf:
-                fabric.clip_gradients(model, optimizer, max_norm=recipe.clip)
+                fabric.clip_gradients(model, optimizer, max_norm=recipe.clip, error_if_nonfinite=False)
             if recipe.clip_by_rate < math.inf:
                 fabric.clip_gradients(model, optimizer, clip_val=recipe.clip_by_rate / rate)
             optimizer.step()
@@ -236,15 +236,19 @@ def train(
             reporting = validating or done % report_every == 0
             if reporting:
                 mean_loss = float(cast(Tensor, fabric.all_reduce(torch.stack(losses).mean())))
+                if not math.isfinite(mean_loss):
+                    raise Diverged(f"the loss is {mean_loss} at step {done}; lower learning_rate ({rate:.2g}) or clip.")
                 pace = recipe.batch * len(losses) / (time.perf_counter() - since)
                 samples = out if fabric.is_global_zero else None
                 psnr = _validate(ema, held_out, recipe.scale, samples, done) if validating else None
+                if fabric.world_size > 1:  # devices may round differently, but must follow one schedule
+                    psnr = fabric.broadcast(psnr)
                 if psnr is not None:
                     progress.follow_plateau(psnr, recipe.patience)
                 report = Report(done, recipe.steps, mean_loss, rate, pace, psnr)
-                if journal is not None:
+                if journal is not None:  # on the first process alone
                     journal.write(report)
-                watch(report)
+                    watch(report)
                 losses.clear()
             finished = recipe.is_finished(done, progress.drops)
             # Processes must stop at the same step, so several ask each other, which takes time, at reports only.
@@ -272,15 +276,38 @@ def train(
             commit=origin["commit"],
             init=origin["init"],
         )
-        plots.draw(out, recipe, bicubic=_psnr(Bicubic(recipe.scale), held_out, recipe.scale))
         store.save(trained, metadata, weights)
         checkpoint.remove_all(out)
+        plots.draw(out, recipe, bicubic=_psnr(Bicubic(recipe.scale), held_out, recipe.scale))
     fabric.barrier()
     return weights
 
 
+def require_a_place(recipe: Recipe, out: Path, *, resume: bool) -> None:
+    """Check that a folder is fit for a run to start or to go on in, before anything is written there.
+
+    Raises:
+        UsageError: it holds a run, finished or not, that is not asked for; or none to go on with.
+    """
+    if not resume:
+        finished = sorted(out.glob("*.safetensors"))
+        if finished:
+            raise UsageError(f"{finished[0]}: is finished already; --out trains elsewhere.")
+        if checkpoint.find(out):
+            raise UsageError(f"{out}: holds an unfinished run; --resume goes on with it, --out starts elsewhere.")
+    elif not checkpoint.find(out) and not (out / f"{recipe.name}.safetensors").exists():
+        raise UsageError(f"{out}: no checkpoint to resume from; leave out --resume to start.")
+
+
 def _fabric(recipe: Recipe, accelerator: str, devices: int, nodes: int) -> Fabric:
-    """Fabric on the devices that were asked for, its processes started."""
+    """Fabric on the devices that were asked for, its processes started.
+
+    Raises:
+        UsageError: such a device cannot be had, or several machines are asked for and do not know each other.
+    """
+    known_by = ("MASTER_ADDR", "SLURM_JOB_ID")
+    if nodes > 1 and not any(map(os.environ.get, known_by)):
+        raise UsageError(f"nodes is {nodes}; set MASTER_ADDR, MASTER_PORT and NODE_RANK on each of them.")
     strategy = "auto"
     if devices * nodes > 1:
         # Recursions that do not run yet leave parameters without a gradient.
@@ -290,6 +317,8 @@ def _fabric(recipe: Recipe, accelerator: str, devices: int, nodes: int) -> Fabri
     except (RuntimeError, ValueError) as error:
         raise UsageError(f"device {accelerator!r} cannot be had: {error}") from error
     fabric.launch()
+    if fabric.device.type == "cuda":
+        torch.backends.cudnn.allow_tf32 = False  # float32 is meant where a recipe says so
     return fabric
 
 
@@ -297,7 +326,7 @@ def _optimizer(network: Network, recipe: Recipe) -> torch.optim.Optimizer:
     groups = _parameter_groups(network, recipe)
     match recipe.optimizer:
         case "adam":
-            return torch.optim.Adam(groups, lr=recipe.learning_rate)
+            return torch.optim.Adam(groups, lr=recipe.learning_rate, fused=True)
         case "sgd":
             return torch.optim.SGD(
                 groups, lr=recipe.learning_rate, momentum=recipe.momentum, weight_decay=recipe.weight_decay
@@ -375,25 +404,24 @@ def _take(network: Network, init: Path) -> str:
 
 
 def _parameter_groups(network: Network, recipe: Recipe) -> list[dict[str, Any]]:
-    """One group a parameter, with the factor on its rate and whether it is a convolution's weight."""
+    """Parameters by the factor on their rate and by whether they are convolutions' weights."""
+    groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
+    for name, parameter in network.named_parameters():
+        is_last = bool(recipe.last_layer) and name.startswith(recipe.last_layer)
+        factor = recipe.last_layer_rate if is_last else 1.0
+        groups.setdefault((factor, parameter.ndim == 4), []).append(parameter)
     return [
-        {
-            "params": [parameter],
-            "rate_factor": recipe.last_layer_rate if recipe.last_layer and name.startswith(recipe.last_layer) else 1.0,
-            "is_weight": parameter.ndim == 4,
-        }
-        for name, parameter in network.named_parameters()
+        {"params": parameters, "rate_factor": factor, "is_weight": is_weight}
+        for (factor, is_weight), parameters in groups.items()
     ]
 
 
 def _running_mean(decay: float) -> Callable[[Any, Any, Any], None]:
     """An exponential running mean that forgets its start: update n decays by (1 + n) / (10 + n) at most."""
 
-    @torch.no_grad()
     def update(mean: list[Tensor], current: list[Tensor], updates: Tensor | int) -> None:
         n = int(updates)
-        for m, c in zip(mean, current, strict=True):
-            m.lerp_(c, 1 - min(decay, (1 + n) / (10 + n)))
+        get_ema_multi_avg_fn(min(decay, (1 + n) / (10 + n)))(mean, current, updates)
 
     return update
 

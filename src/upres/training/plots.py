@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from upres.errors import OutputError
 from upres.evaluation import metrics, published
 from upres.training.recipe import Recipe
 from upres.training.watching import SAMPLES, read
@@ -22,15 +21,12 @@ _STEPS_SHOWN = 4
 
 
 def draw(out: Path, recipe: Recipe, *, bicubic: float | None) -> None:
-    """Draw a finished run from what it left in its folder; without matplotlib, say so and draw nothing.
+    """Draw a finished run from what it left in its folder; what cannot be drawn is a warning, for the run is done.
 
     Args:
         out: the run's folder.
         recipe: what was run.
         bicubic: PSNR in dB of bicubic interpolation on the validation pictures.
-
-    Raises:
-        OutputError: the pictures cannot be written.
     """
     try:
         from matplotlib.figure import Figure
@@ -43,8 +39,8 @@ def draw(out: Path, recipe: Recipe, *, bicubic: float | None) -> None:
         if panels:
             figure = Figure(figsize=(2.4 * len(panels), 2.9), layout="constrained")
             _contact_sheet(figure, panels).savefig(out / "samples.png", dpi=120)
-    except OSError as error:
-        raise OutputError(f"{out}: the plots could not be written ({error.strerror}); free space.") from error
+    except (OSError, EOFError, ValueError) as error:  # a full disk, or files that a power cut left damaged
+        log.warning("%s: the plots could not be drawn (%s)", out, error)
 
 
 def _curves(figure: Any, out: Path, recipe: Recipe, bicubic: float | None) -> Any:
@@ -63,6 +59,8 @@ def _curves(figure: Any, out: Path, recipe: Recipe, bicubic: float | None) -> An
     quality.set_ylabel("PSNR in dB")
     if quality.get_legend_handles_labels()[0]:
         quality.legend()
+    if not rows:
+        raise ValueError("metrics.csv is empty")
     losses = [float(row["loss"]) for row in rows]
     loss.plot(steps, losses, alpha=0.3)
     window = max(1, len(losses) // 40)

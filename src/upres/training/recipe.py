@@ -151,6 +151,7 @@ class Recipe:
         if self.schedule == "plateau":
             self._require("held_out", self.held_out > 0, "at least 1: a plateau schedule follows their PSNR")
             self._require("settle", self.settle == 0, "0: a plateau schedule does not know its last steps")
+            self._require("growth", not self.growth, "empty: a plateau schedule may end before the last of it")
         try:
             NETWORKS[self.network](scale=self.scale, **self.arguments)
         except (TypeError, ValueError) as error:
@@ -202,15 +203,19 @@ class Recipe:
     def at_scale(self, scale: int) -> Recipe:
         """The same recipe with validation at another scale.
 
-        Where several scales are trained together it joins them, and the high-resolution side of the patches stays.
+        A network that works on the enlarged picture keeps the patches' high-resolution side, as nearly as all scales
+        divide it; where several scales are trained together, this one joins them.
 
         Raises:
             UsageError: the network, or the patches, cannot be made for this scale.
         """
-        if not self.more_scales:
+        if self.network not in PRE_ENLARGED:
             return replace(self, scale=scale)
-        others = tuple(other for other in self.scales if other != scale)
-        return replace(self, scale=scale, more_scales=others, patch=max(1, self.patch * self.scale // scale))
+        others = tuple(other for other in self.scales if other != scale) if self.more_scales else ()
+        self._require("scale", scale >= 1, "at least 1")
+        step = math.lcm(scale, *others)  # the side in high resolution must divide by every scale
+        high = max(step, round(self.patch * self.scale / step) * step)
+        return replace(self, scale=scale, more_scales=others, patch=high // scale)
 
     def with_steps(self, steps: int) -> Recipe:
         """The same recipe drawn out or shortened: what is counted in steps keeps its share, but warm-up does not grow.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import logging
+import shutil
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from upres.errors import OutputError
+from upres.files import whole_file
 
 log = logging.getLogger(__name__)
 
@@ -58,15 +60,17 @@ class Journal:
     def __enter__(self) -> Journal:
         path = self._out / METRICS
         kept = [row for row in read(self._out) if int(row["step"]) <= self._after]
+        columns = list(Report.__annotations__)
+        with whole_file(path) as temporary, temporary.open("w", newline="") as file:
+            rows = csv.DictWriter(file, columns)
+            rows.writeheader()
+            rows.writerows(kept)
         try:
-            self._file = path.open("w", newline="")
-            self._csv = csv.DictWriter(self._file, list(Report.__annotations__))
-            self._csv.writeheader()
-            self._csv.writerows(kept)
-            self._file.flush()
+            self._file = path.open("a", newline="")
+            self._csv = csv.DictWriter(self._file, columns)
+            self._board = self._tensorboard()
         except OSError as error:
             raise self._refused(error) from error
-        self._board = self._tensorboard()
         return self
 
     def _tensorboard(self) -> Any:
@@ -75,7 +79,7 @@ class Journal:
         except ImportError:
             log.info("tensorboard is not installed; there is metrics.csv alone")
             return None
-        return SummaryWriter(self._out, purge_step=self._after or None)
+        return SummaryWriter(self._out, purge_step=self._after + 1)
 
     def write(self, report: Report) -> None:
         """Add a report."""
@@ -108,7 +112,7 @@ def read(out: Path) -> list[dict[str, str]]:
     path = out / METRICS
     if not path.is_file():
         return []
-    with path.open(newline="") as file:
+    with path.open(newline="", errors="replace") as file:
         return [row for row in csv.DictReader(file) if None not in row.values()]
 
 
@@ -122,6 +126,11 @@ def telling_crop(bicubic: NDArray[np.uint8]) -> tuple[slice, slice]:
     return slice(int(top), int(top) + side), slice(int(left), int(left) + side)
 
 
+def remove_samples(out: Path) -> None:
+    """Remove what an earlier run in the same folder kept."""
+    shutil.rmtree(out / SAMPLES, ignore_errors=True)
+
+
 def save_samples(out: Path, samples: Mapping[str, NDArray[np.uint8]]) -> None:
     """Keep crops, gray `(h, w)`, for the contact sheet that is drawn at the end.
 
@@ -132,6 +141,7 @@ def save_samples(out: Path, samples: Mapping[str, NDArray[np.uint8]]) -> None:
     try:
         folder.mkdir(exist_ok=True)
         for name, sample in samples.items():
-            np.save(folder / f"{name}.npy", sample)
+            with whole_file(folder / f"{name}.npy") as temporary:
+                np.save(temporary, sample)
     except OSError as error:
         raise OutputError(f"{folder}: could not be written ({error.strerror}); free space, then --resume.") from error
