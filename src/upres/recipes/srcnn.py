@@ -1,8 +1,8 @@
 """SRCNN 9-5-5 (Dong 2014 and 2016, arXiv 1501.00092) on T91 and BSD200, one set of weights for ×2, ×3 and ×4.
 
 `PAPER` is the paper's way: Gaussian weights of σ 0.001, SGD at 1e-4 and 1e-5 for the last layer, squared error, 33×33
-patches of the enlarged picture, one scale; the published tables are of a run on ImageNet. `RECIPE` adds the
-network's output to the bicubic picture and trains all scales at once with SOAP on Charbonnier's loss.
+patches of the enlarged picture, one scale; the published tables are of a run on ImageNet. `RECIPE` adds the network's
+output to the bicubic picture and trains all scales at once with SOAP on Charbonnier's loss.
 
 Expected on Set5 (`paper` protocol): not measured yet; the paper has 36.66 / 32.75 / 30.48 dB for ×2 / ×3 / ×4.
 Cost: about half an hour on two CPU cores with bfloat16:
