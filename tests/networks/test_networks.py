@@ -168,6 +168,16 @@ def test_residual_networks_start_as_bicubic(name):
     torch.testing.assert_close(network(y), BicubicEnlarge(3)(y))
 
 
+@pytest.mark.parametrize("name", ["srcnn", "fsrcnn", "espcn"])
+def test_the_residual_form_starts_as_bicubic_at_the_same_size(name):
+    network = NETWORKS[name](scale=3, residual=True)
+    network.start_as_interpolation()
+    y = torch.rand(1, 1, 8, 9)
+    torch.testing.assert_close(network(y), BicubicEnlarge(3)(y))
+    sizes = [sum(p.numel() for p in n.parameters()) for n in (network, NETWORKS[name](scale=3))]
+    assert sizes[0] == sizes[1]
+
+
 @pytest.mark.parametrize(
     ("name", "scale", "tolerance"),
     [
