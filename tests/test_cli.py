@@ -218,10 +218,15 @@ def test_training_without_its_packages_names_their_install(package, tmp_path):
     assert done.stderr == f"upres: this needs {package}, which is not installed; run: pip install 'upres[train]'\n"
 
 
+def test_version_and_short_help():
+    assert upres_("--version").stdout == f"{upres.__version__}\n"
+    assert "Enlarge pictures faithfully" in upres_("upscale", "-h").stdout
+
+
 def test_bad_training_calls(tmp_path):
     (tmp_path / "empty.py").touch()
     for arguments, code, says in (
-        (["espcm", "--data", tmp_path], 2, "no recipe 'espcm'; there is srcnn, fsrcnn, espcn"),
+        (["espcm", "--data", tmp_path], 2, "no recipe 'espcm'; did you mean espcn?"),
         (["espcn", "--data", tmp_path / "no"], 1, "no such folder or pack"),
         (["espcn", "--data", tmp_path], 1, "files below it is a usable picture; add some"),
         (["espcn", "--data", tmp_path, "--steps", 0], 2, "steps = 0; it must be at least 1"),
@@ -262,6 +267,12 @@ def test_a_folder_of_pictures_is_estimated_and_trained_on(tmp_path, photo):
     assert not any(name.startswith(".") for name in names)
     for scale in (2, 3, 4):
         assert upres_("evaluate", out / "srcnn.onnx", "--data", pictures, "--scale", scale).returncode == 0
+    resumed = upres_(*train, "--resume")
+    assert resumed.returncode == 0, resumed.stderr
+    assert resumed.stdout == f"{out / 'srcnn.safetensors'}: is finished already\n"
+    longer = upres_(*train, "--resume", "--steps", 12)
+    assert longer.returncode == 2
+    assert "is finished, with steps = 6, not 12; --out trains elsewhere, and --init starts" in longer.stderr
     repeated = upres_(*train)
     assert repeated.returncode == 2
     assert "srcnn.safetensors: is finished already; --out trains elsewhere" in repeated.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import io
 import os
 import runpy
@@ -40,7 +41,21 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
+
+
+def _print_version(asked: bool) -> None:
+    if asked:
+        print(upres.__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _options(  # pyright: ignore[reportUnusedFunction]
+    version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True)] = False,
+) -> None:
+    pass
 
 
 def main() -> None:
@@ -209,15 +224,23 @@ def train(
     if held_out is not None:
         chosen = replace(chosen, held_out=held_out)
     init_weights = _weights(init) if init else None
-    out = out or Path("runs") / f"{chosen.name}{'-paper' * (recipe == 'paper')}"
-    if not dry_run:
-        loop.require_a_place(chosen, out, resume=resume)
+    own_name = Path(network).stem if network.endswith(".py") else f"{chosen.name}{'-paper' * (recipe == 'paper')}"
+    out = out or Path("runs") / own_name
+    if not data.exists():
+        raise DataError(f"{data}: no such folder or pack; give a folder of pictures or a file of `upres pack`.")
+    if not dry_run and (finished := loop.finished_weights(chosen, out, resume=resume)):
+        print(f"{finished}: is finished already")
+        if not finished.with_suffix(".onnx").exists():
+            print(export_weights(finished))
+        return
     pictures, skipped = pack.open_data(data) if dry_run else _own_pack(data, out, resume=resume)
     _print_skipped(skipped)
     held_out_pictures = None
     if validation is not None:
         held_out_pictures, skipped = pack.open_data(validation)
         _print_skipped(skipped)
+    if held_out_pictures is None:
+        pictures.split(chosen.held_out)  # says now, and not after a while, if there are too few
     if dry_run:
         try:
             print(estimate.estimate(chosen, pictures, accelerator=device, compile=compile))
@@ -318,7 +341,9 @@ def _recipe(name: str, kind: RecipeKind) -> Recipe:
     if name in RECIPES:
         return (RECIPES if kind == "shipped" else PAPER_RECIPES)[name]
     if not name.endswith(".py"):
-        raise UsageError(f"no recipe {name!r}; there is {', '.join(RECIPES)}, or give a .py file.")
+        nearest = difflib.get_close_matches(name, RECIPES, n=1)
+        hint = f"did you mean {nearest[0]}?" if nearest else f"there is {', '.join(RECIPES)}, or give a .py file."
+        raise UsageError(f"no recipe {name!r}; {hint}")
     if kind == "paper":
         raise UsageError(f"{name}: --recipe paper is for {', '.join(RECIPES)}; a file has the one RECIPE.")
     try:
@@ -349,7 +374,7 @@ class _progress:
             TimeRemainingColumn(),
             disable=not shown,
         )
-        self._task = self._bar.add_task(f"{recipe.network} ×{recipe.scale}", total=recipe.steps, state="")
+        self._task = self._bar.add_task(f"{recipe.network} ×{recipe.scale}", total=recipe.steps, state="starting")
         self._psnr = ""
 
     def __enter__(self) -> Any:

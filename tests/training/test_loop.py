@@ -158,7 +158,7 @@ def test_start_from_weights_takes_what_fits(tmp_path, pack):
     espcn = ESPCN(scale=2)
     metadata = replace(store.load(first)[1], network="espcn", arguments={"scale": 2})
     store.save(espcn, metadata, tmp_path / "espcn.safetensors")
-    with pytest.raises(UsageError, match="is a espcn, of which nothing fits"):
+    with pytest.raises(UsageError, match="holds espcn, of which nothing fits"):
         run(third, pack, tmp_path / "third", init=tmp_path / "espcn.safetensors")
 
 

@@ -6,6 +6,7 @@ on (seed, i) alone, so a run that was interrupted and resumed equals one that wa
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import os
@@ -133,11 +134,9 @@ def train(
         raise UsageError(f"devices is {devices} and nodes {nodes}; each must be at least 1.")
     if recipe.batch % (devices * nodes):
         raise UsageError(f"batch {recipe.batch} does not divide by {devices * nodes} devices; change one of them.")
-    require_a_place(recipe, out, resume=resume)
+    if finished := finished_weights(recipe, out, resume=resume):
+        return finished
     weights = out / f"{recipe.name}.safetensors"
-    if weights.exists():
-        checkpoint.remove_all(out)  # a kill may have come between
-        return weights
     make_folder(out)
     fabric = _fabric(recipe, accelerator, devices, nodes)
     if fabric.is_global_zero:
@@ -283,20 +282,36 @@ def train(
     return weights
 
 
-def require_a_place(recipe: Recipe, out: Path, *, resume: bool) -> None:
+def finished_weights(recipe: Recipe, out: Path, *, resume: bool) -> Path | None:
     """Check that a folder is fit for a run to start or to go on in, before anything is written there.
+
+    Returns:
+        The weights, where the run to resume is finished already; else None.
 
     Raises:
         UsageError: it holds a run, finished or not, that is not asked for; or none to go on with.
     """
+    found = sorted(out.glob("*.safetensors"))
     if not resume:
-        finished = sorted(out.glob("*.safetensors"))
-        if finished:
-            raise UsageError(f"{finished[0]}: is finished already; --out trains elsewhere.")
+        if found:
+            raise UsageError(f"{found[0]}: is finished already; --out trains elsewhere.")
         if checkpoint.find(out):
             raise UsageError(f"{out}: holds an unfinished run; --resume goes on with it, --out starts elsewhere.")
-    elif not checkpoint.find(out) and not (out / f"{recipe.name}.safetensors").exists():
+        return None
+    weights = out / f"{recipe.name}.safetensors"
+    if weights in found:
+        began = store.load(weights)[1].recipe
+        for name, value in json.loads(json.dumps(asdict(recipe))).items():
+            if began.get(name) != value:
+                raise UsageError(
+                    f"{weights}: is finished, with {name} = {began.get(name)!r}, not {value!r}; "
+                    "--out trains elsewhere, and --init starts from these weights."
+                )
+        checkpoint.remove_all(out)  # a kill may have come between
+        return weights
+    if not checkpoint.find(out):
         raise UsageError(f"{out}: no checkpoint to resume from; leave out --resume to start.")
+    return None
 
 
 def _fabric(recipe: Recipe, accelerator: str, devices: int, nodes: int) -> Fabric:
@@ -397,7 +412,7 @@ def _take(network: Network, init: Path) -> str:
     if metadata.scale != network.scale and metadata.network in SCALE_LAYERS:
         fitting = {k: v for k, v in fitting.items() if not k.startswith(SCALE_LAYERS[metadata.network])}
     if not fitting:
-        raise UsageError(f"{init}: is a {metadata.network}, of which nothing fits; give weights of the same network.")
+        raise UsageError(f"{init}: holds {metadata.network}, of which nothing fits; give weights of the same network.")
     network.load_state_dict(fitting, strict=False)
     log.info("started from %s: %d of %d tensors", init, len(fitting), len(own))
     return f"{metadata.network}-x{metadata.scale} ({metadata.steps} steps): {len(fitting)} of {len(own)} tensors"

@@ -66,7 +66,8 @@ def _curves(figure: Any, out: Path, recipe: Recipe, bicubic: float | None) -> An
     window = max(1, len(losses) // 40)
     smooth = np.convolve(losses, np.full(window, 1 / window), mode="valid")
     loss.plot(steps[window - 1 :], smooth, color="C0", label=f"mean of {window} reports")
-    loss.legend()
+    if window > 1:
+        loss.legend()
     loss.set_yscale("log")
     loss.set_ylabel(f"loss ({recipe.loss})")
     rate.plot(steps, [float(row["learning_rate"]) for row in rows])
