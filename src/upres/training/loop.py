@@ -300,13 +300,12 @@ def finished_weights(recipe: Recipe, out: Path, *, resume: bool) -> Path | None:
         return None
     weights = out / f"{recipe.name}.safetensors"
     if weights in found:
-        began = store.load(weights)[1].recipe
-        for name, value in json.loads(json.dumps(asdict(recipe))).items():
-            if began.get(name) != value:
-                raise UsageError(
-                    f"{weights}: is finished, with {name} = {began.get(name)!r}, not {value!r}; "
-                    "--out trains elsewhere, and --init starts from these weights."
-                )
+        _require_same(
+            store.load(weights)[1].recipe,
+            json.loads(json.dumps(asdict(recipe))),
+            f"{weights}: is finished, with",
+            "--out trains elsewhere, and --init starts from these weights.",
+        )
         checkpoint.remove_all(out)  # a kill may have come between
         return weights
     if not checkpoint.find(out):
@@ -467,14 +466,15 @@ def _share(fabric: Fabric, batch: Tensor) -> Tensor:
 
 
 def _require_same_run(out: Path, *, began: dict[str, Any], asked: dict[str, Any]) -> None:
-    """Raise a UsageError that names the field and both values where the recipe or the data differ."""
     then, now = (origin["recipe"] | {k: origin[k] for k in ("data", "validation")} for origin in (began, asked))
+    _require_same(then, now, f"{out}: was begun with", "resume with the same, or start elsewhere with --out.")
+
+
+def _require_same(then: dict[str, Any], now: dict[str, Any], what: str, hint: str) -> None:
+    """Raise a UsageError that names the first field that differs, and both its values."""
     for name, value in now.items():
         if then.get(name) != value:
-            raise UsageError(
-                f"{out}: was begun with {name} = {then.get(name)!r}, not {value!r}; "
-                "resume with the same, or start elsewhere with --out."
-            )
+            raise UsageError(f"{what} {name} = {then.get(name)!r}, not {value!r}; {hint}")
 
 
 class _StopRequest:
