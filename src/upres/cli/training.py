@@ -1,14 +1,12 @@
-"""The command line: parse, call, print."""
+"""`upres train`, `upres export` and `upres pack`: from pictures to weights."""
 
 from __future__ import annotations
 
 import difflib
-import io
 import os
 import runpy
 import shlex
 import sys
-import time
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -16,179 +14,18 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-import upres
-from upres.errors import DataError, Interrupted, MissingExtraError, PictureError, UpresError, UsageError
+from upres.errors import DataError, Interrupted, MissingExtraError, UpresError, UsageError
 
 if TYPE_CHECKING:
     from upres.data.pack import Pack, Skipped
-    from upres.evaluation.protocol import Score
-    from upres.inference.upscaler import Bicubic, Upscaler
     from upres.training.recipe import Recipe
     from upres.training.watching import Report
 
-Engine = Literal["openvino", "onnxruntime", "torch"]
-Precision = Literal["auto", "f32", "bf16"]
 Device = Literal["auto", "cpu", "cuda", "mps"]
 RecipeKind = Literal["shipped", "paper"]
-Protocol = Literal["paper", "selfexsr", "lapsrn", "rgb"]
-
 _OWN_PACK = ".pictures.pack"
-_TRAINING_PACKAGES = ("torch", "lightning", "safetensors", "onnx", "onnxscript")
-
-app = typer.Typer(
-    name="upres",
-    help="Faithful super-resolution with the eight classic networks.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
 
 
-def _print_version(asked: bool) -> None:
-    if asked:
-        print(upres.__version__)
-        raise typer.Exit
-
-
-@app.callback()
-def _options(  # pyright: ignore[reportUnusedFunction]
-    version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True)] = False,
-) -> None:
-    pass
-
-
-def main() -> None:
-    """Run the command line: exit code 0 for success, 1 for a failure, 2 for a call that is wrong."""
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a terminal that lacks × is no reason to fail
-    try:
-        app()
-    except ModuleNotFoundError as error:
-        package = (error.name or "").partition(".")[0]
-        if package not in _TRAINING_PACKAGES:
-            raise
-        print(f"upres: {MissingExtraError(package, 'train')}", file=sys.stderr)
-        sys.exit(1)
-    except UpresError as error:
-        print(f"upres: {error}", file=sys.stderr)
-        sys.exit(2 if isinstance(error, UsageError) else 1)
-
-
-@app.command()
-def upscale(
-    pictures: Annotated[list[Path], typer.Argument(help="One picture, or several.", show_default=False)],
-    out: Annotated[
-        Path | None,
-        typer.Option("-o", "--out", help="A file, or a folder for several.", show_default="beside: NAME-x2.EXT"),
-    ] = None,
-    scale: Annotated[int, typer.Option("-s", "--scale", help="How many times larger.")] = 2,
-    model: Annotated[str, typer.Option("-m", "--model", help="See `upres models`; or a file.")] = upres.DEFAULT_MODEL,
-    engine: Annotated[Engine, typer.Option(help="What runs the network.")] = "openvino",
-    precision: Annotated[Precision, typer.Option(help="auto: bf16 where that costs at most 0.01 dB.")] = "auto",
-    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
-) -> None:
-    """Enlarge pictures faithfully."""
-    to_folder = out is not None and os.path.isdir(out)  # Path's raises for a name that is too long
-    if out is not None and len(pictures) > 1 and not to_folder:
-        raise UsageError(f"{out}: is not a folder; with {len(pictures)} pictures -o must name a folder that exists.")
-    targets = [_beside(picture, scale, out) if out is None or to_folder else out for picture in pictures]
-    twice = next((target for target in targets if targets.count(target) > 1), None)
-    if twice is not None:
-        raise UsageError(f"{twice}: would be written twice; give each picture once, and those of one name separately.")
-    upscaler = upres.load(model, scale, engine=engine, precision=precision)
-    failures = 0
-    for picture, target in zip(pictures, targets, strict=True):
-        try:
-            _upscale_one(picture, target, upscaler, overwrite=overwrite)
-        except UpresError as error:
-            if len(pictures) == 1:
-                raise
-            print(f"upres: {error}", file=sys.stderr)
-            failures += 1
-    if failures:
-        print(f"upres: {failures} of {len(pictures)} pictures failed.", file=sys.stderr)
-        raise typer.Exit(1)
-
-
-def _upscale_one(picture: Path, target: Path, upscaler: Upscaler | Bicubic, *, overwrite: bool) -> None:
-    from upres.images import io
-
-    started = time.perf_counter()
-    io.check_output(target, overwrite=overwrite)
-    read = io.read(picture)
-    try:
-        large = upscaler(read.pixels)
-    except UsageError as error:
-        raise PictureError(f"{picture}: {error}") from error
-    except MemoryError as error:
-        raise PictureError(f"{picture}: there is not enough memory for the result; take a smaller scale.") from error
-    io.write(read.with_pixels(large), target, overwrite=overwrite)
-    print(f"{target}: {large.shape[1]}×{large.shape[0]}, {time.perf_counter() - started:.2f} s")
-
-
-def _beside(picture: Path, scale: int, folder: Path | None) -> Path:
-    from upres.images import io
-
-    suffix = picture.suffix if picture.suffix.lower() in io.SAVERS else ".png"
-    return (folder or picture.parent) / f"{picture.stem}-x{scale}{suffix}"
-
-
-@app.command()
-def models(
-    json: Annotated[bool, typer.Option("--json", help="As JSON, with everything that is known.")] = False,
-) -> None:
-    """List the networks that come with weights."""
-    from dataclasses import asdict
-
-    records = upres.models()
-    if json:
-        import json as json_
-
-        print(json_.dumps([asdict(record) for record in records], indent=2))
-        return
-    from rich.console import Console
-    from rich.table import Table
-
-    sets = list(dict.fromkeys(name for record in records for name in record.results))
-    table = Table(title="PSNR in dB, `paper` protocol", title_justify="left")
-    for heading in ("model", "scale", "parameters", *sets, "bf16 costs"):
-        table.add_column(heading, justify="left" if heading == "model" else "right")
-    for record in records:
-        scores = (f"{record.results[name][0]:.2f}" if name in record.results else "" for name in sets)
-        cost = f"{record.bf16_loss:.3f}"
-        table.add_row(record.name, f"×{record.scale}", f"{record.parameters:,}", *scores, cost)
-    Console().print(table)
-    print("`bicubic`, MATLAB's, goes by the same name everywhere, at any whole scale.")
-
-
-@app.command()
-def evaluate(
-    model: Annotated[str, typer.Argument(help="bicubic, a name in `upres models`, or an .onnx or .safetensors file.")],
-    data: Annotated[Path, typer.Option(help="The folder of a test set, such as Set5.")],
-    scale: Annotated[int, typer.Option("-s", "--scale", help="Factor to reduce and enlarge by.")] = 2,
-    protocol: Annotated[Protocol, typer.Option(help="How results are made and compared.")] = "paper",
-    json: Annotated[Path | None, typer.Option(help="Also write the scores to this file.")] = None,
-    engine: Annotated[Engine, typer.Option(help="What runs the network.")] = "openvino",
-    precision: Annotated[Precision, typer.Option(help="Of the arithmetic.")] = "f32",
-) -> None:
-    """Score a model on a test set as the papers do."""
-    from upres.evaluation import report
-
-    enlarger = upres.load(model, scale, engine=engine, precision=precision)
-    result = report.evaluate(enlarger, data, scale, protocol, model=model, watch=_print_score)
-    print(f"{'mean':24} {result.psnr:7.3f} dB   {result.ssim:.4f}")
-    print(f"{model} ×{scale} on {result.dataset}, {len(result.images)} pictures, protocol {protocol}")
-    if json is not None:
-        result.write_json(json)
-
-
-def _print_score(score: Score) -> None:
-    print(f"{score.image:24} {score.psnr:7.3f} dB   {score.ssim:.4f}")
-
-
-@app.command()
 def train(
     network: Annotated[str, typer.Argument(help="A network, such as espcn, or the path of a recipe (.py).")],
     data: Annotated[Path, typer.Option(help="A folder of pictures, or a pack made by `upres pack`.")],
@@ -282,7 +119,6 @@ def train(
             print(f"no ONNX file was made: {error}; then `upres export {weights}` makes it.", file=sys.stderr)
 
 
-@app.command()
 def export(
     weights: Annotated[Path, typer.Argument(help="A safetensors file that `upres train` wrote.")],
     out: Annotated[Path | None, typer.Option("-o", "--out", help="The file.", show_default="beside it")] = None,
@@ -293,8 +129,7 @@ def export(
     print(export_weights(weights, out))
 
 
-@app.command("pack")
-def pack_(
+def pack(
     folder: Annotated[Path, typer.Argument(help="Pictures, in folders of any depth.")],
     out: Annotated[Path, typer.Option("-o", "--out", help="The pack to write.")],
 ) -> None:
