@@ -14,7 +14,8 @@ import upres
 from upres.errors import ScaleError, WeightsError
 from upres.export import SubPixelConv, deployable, export, parity_error, to_onnx
 from upres.images.resize import imresize
-from upres.inference.engines import OpenVINOEngine, has_bf16, read_metadata
+from upres.inference.engines import OpenVINOEngine, read_metadata
+from upres.inference.runtime import has_bf16
 from upres.networks import NETWORKS, RED, LapSRN, enlarges_first
 from upres.networks.layers import exact_transposed_conv
 from upres.weights import store

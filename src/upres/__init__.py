@@ -29,7 +29,8 @@ from upres.errors import (
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from upres.inference.engines import EngineName, Precision
+    from upres.inference.engines import EngineName
+    from upres.inference.runtime import Precision
     from upres.inference.upscaler import Bicubic, Upscaler
     from upres.weights.catalog import Record
 

@@ -3,6 +3,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 import upres
 from upres.inference import tiling
@@ -57,7 +59,42 @@ def test_all_reads_have_one_shape():
     y = adversarial(333, 217)
     np.testing.assert_array_equal(tiling.run(engine, y, scale=2, halo=5, tile=100), engine(y))
     assert len(set(shapes[:-1])) == 1
-    assert len(shapes) == 4 * 3 + 1
+    assert len(shapes) == 4 * 2 + 1
+
+
+@given(
+    st.integers(1, 3000), st.integers(1, 3000), st.integers(0, 60), st.integers(20, 600), st.sampled_from([1, 2, 3, 16])
+)
+def test_tiles_cover_a_picture_once_and_read_their_halo(height, width, halo, tile, workers):
+    tiles = tiling.split(height, width, halo=halo, tile=tile, workers=workers)
+    covered = np.zeros((height, width), np.uint8)
+    for part in tiles:
+        covered[part.kept] += 1
+        for kept, read, length in zip(part.kept, part.read, (height, width), strict=True):
+            assert 0 <= read.start <= max(kept.start - halo, 0)
+            assert min(kept.stop + halo, length) <= read.stop <= length
+        assert covered[part.kept].size <= tile * tile
+    assert (covered == 1).all()
+    assert len({tuple(read.stop - read.start for read in part.read) for part in tiles}) == 1
+
+
+def test_workers_all_get_a_tile_and_little_is_computed_twice():
+    def computed(height, width, workers):
+        tiles = tiling.split(height, width, halo=8, tile=512, workers=workers)
+        shapes = [tuple(read.stop - read.start for read in part.read) for part in tiles]
+        return len(tiles), sum(rows * columns for rows, columns in shapes) / (height * width)
+
+    assert computed(540, 960, 1)[1] < 1.04
+    assert computed(540, 960, 2) == (2, pytest.approx(1.0, abs=0.04))
+    assert computed(3000, 4000, 2)[1] < 1.09
+
+
+def test_an_error_in_a_tile_reaches_the_caller():
+    def engine(y):
+        raise MemoryError
+
+    with pytest.raises(MemoryError):
+        tiling.run(engine, adversarial(50, 50), scale=2, halo=2, tile=20, workers=2)
 
 
 def test_torch_engine_keeps_float32():

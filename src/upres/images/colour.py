@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 _RGB_TO_YCBCR = np.array(
     [[65.481, 128.553, 24.966], [-37.797, -74.203, 112.0], [112.0, -93.786, -18.214]], dtype=np.float64
 )
+LUMA = _RGB_TO_YCBCR[0]  # luma on 0–255, above black at 16, of RGB in [0, 1]
 _OFFSET = np.array([16.0, 128.0, 128.0])
 _YCBCR_TO_RGB = np.linalg.inv(_RGB_TO_YCBCR) * 255
 
@@ -34,7 +35,7 @@ def luma(picture: NDArray[Any]) -> NDArray[np.floating[Any]]:
     """Luma of `(h, w, 3)` RGB in 0–255, on MATLAB's 16–235; `(h, w)` gray is returned as it is, in 0–255."""
     if picture.ndim == 2:
         return picture.astype(np.float64)
-    return picture.astype(np.float64) @ (_RGB_TO_YCBCR[0] / 255) + _OFFSET[0]
+    return picture.astype(np.float64) @ (LUMA / 255) + _OFFSET[0]
 
 
 def to_uint8(values: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:

@@ -11,7 +11,8 @@ import numpy as np
 
 from upres.errors import MissingExtraError, ScaleError, UsageError, WeightsError
 from upres.inference import engines
-from upres.inference.engines import Engine, EngineName, Precision
+from upres.inference.engines import Engine, EngineName
+from upres.inference.runtime import Precision, has_bf16
 from upres.inference.upscaler import DEFAULT_TILE, Bicubic, Upscaler
 from upres.weights import catalog
 
@@ -33,7 +34,7 @@ def load(
         scale: whole factor to enlarge by; one that the model has.
         engine: `openvino`, `onnxruntime`, or `torch`; a safetensors file always runs in PyTorch.
         precision: `auto` takes bf16 where the processor has it and the catalog says that it costs at most 0.01 dB.
-        tile: side of a tile in low-resolution pixels; the result does not depend on it.
+        tile: a tile contributes at most tile · tile low-resolution pixels; the result does not depend on it.
 
     Raises:
         UnknownModelError: neither in the catalog nor a file.
@@ -71,7 +72,7 @@ def load(
     if engine == "torch":
         raise UsageError(f"{path}: PyTorch does not run ONNX files; give the .safetensors file.")
     if precision == "auto":
-        fast = engine == "openvino" and bf16_is_cheap and engines.has_bf16()
+        fast = engine == "openvino" and bf16_is_cheap and has_bf16()
         precision = "bf16" if fast else "f32"
     if engine == "onnxruntime" and precision == "bf16":
         raise UsageError("engine onnxruntime has no bf16 on a CPU; use precision f32 or auto.")

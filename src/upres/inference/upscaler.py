@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 from upres.errors import UsageError
 from upres.images import colour
 from upres.images.resize import imresize
-from upres.inference import tiling
-from upres.inference.engines import Engine, Precision
+from upres.inference import compose, tiling
+from upres.inference.engines import Engine
+from upres.inference.runtime import Precision
+from upres.inference.tiling import Tile
 
 _PEAKS: dict[str, float] = {"uint8": 255, "uint16": 65535, "float32": 1, "float64": 1}
-_LUMA_BLACK, _LUMA_RANGE = 16 / 255, 219 / 255  # BT.601: black at 16, white at 235
+_HARDLY_SEEN = 1 / 8  # alpha below which a pixel's own colour counts less
 DEFAULT_TILE = 512
 
 
@@ -28,7 +30,7 @@ class Upscaler:
         scale: factor that the network enlarges by.
         halo: how far an output looks in low-resolution pixels; None for a network that cannot be run in tiles.
         precision: of 8-bit pictures and of `luma`: `f32` or `bf16`. Deeper pictures always run in f32.
-        tile: side of a tile in low-resolution pixels.
+        tile: a tile contributes at most tile · tile low-resolution pixels.
     """
 
     def __init__(
@@ -59,9 +61,7 @@ class Upscaler:
             raise UsageError(f"luma got {y.dtype} {y.shape}; it takes float (h, w) in [0, 1] with no empty side.")
         engine = self._engine(precision or self.precision)
         y = np.ascontiguousarray(y, dtype=np.float32)
-        if self.halo is None:
-            return engine(y)
-        return tiling.run(engine, y, scale=self.scale, halo=self.halo, tile=self.tile)
+        return tiling.run(engine, y, scale=self.scale, halo=self.halo, tile=self.tile, workers=engine.workers)
 
     def __call__(self, picture: NDArray[Any], /) -> NDArray[Any]:
         """Enlarge a picture.
@@ -77,26 +77,31 @@ class Upscaler:
             UsageError: another dtype or shape.
         """
         peak = _peak(picture)
-        precision: Precision = self.precision if picture.dtype == np.uint8 else "f32"
-        unit = picture.astype(np.float32) / np.float32(peak)
-        flat = unit if unit.ndim == 3 else unit[..., None]
-        if _has_alpha(flat):
-            large = _with_alpha(flat, self.scale, lambda opaque: self._colour(opaque, precision))
-        else:
-            large = self._colour(flat, precision)
-        large = _quantised(large, picture.dtype, peak)
+        flat = picture if picture.ndim == 3 else picture[..., None]
+        large = _with_alpha(flat, peak, self.scale, self._colour) if _has_alpha(flat) else self._colour(flat)
         return large if picture.ndim == 3 else large[..., 0]
 
-    def _colour(self, unit: NDArray[np.float32], precision: Precision) -> NDArray[np.float32]:
-        """`(h, w, 1 | 3)` in [0, 1] → enlarged, unclipped."""
-        if unit.shape[2] == 1:
-            y = unit[..., 0] * np.float32(_LUMA_RANGE) + np.float32(_LUMA_BLACK)
-            return ((self.luma(y, precision=precision) - _LUMA_BLACK) / _LUMA_RANGE)[..., None].astype(np.float32)
-        ycbcr = colour.rgb_to_ycbcr(unit * np.float32(255))
-        large = np.empty((unit.shape[0] * self.scale, unit.shape[1] * self.scale, 3), np.float32)
-        large[..., 0] = self.luma(ycbcr[..., 0] / np.float32(255), precision=precision) * np.float32(255)
-        large[..., 1:] = imresize(ycbcr[..., 1:], self.scale)
-        return (colour.ycbcr_to_rgb(large) / np.float32(255)).astype(np.float32, copy=False)
+    def _colour(self, picture: NDArray[Any]) -> NDArray[Any]:
+        """`(h, w, 1 | 3)` → enlarged and clipped, in the same dtype."""
+        if picture.dtype != np.uint8:
+            unit = picture.astype(np.float32) / np.float32(_PEAKS[str(picture.dtype)])
+            return _quantised(self._enlarged(unit, "f32"), picture.dtype)
+        return self._enlarged(picture, self.precision)
+
+    def _enlarged(self, picture: NDArray[Any], precision: Precision) -> NDArray[Any]:
+        """`(h, w, 1 | 3)` uint8, or float32 in [0, 1] → enlarged; float32 is not clipped."""
+        engine = self._engine(precision)
+        height, width, channels = picture.shape
+        large = np.empty((height * self.scale, width * self.scale, channels), picture.dtype)
+        composed = compose.composer(self.scale, channels, picture.dtype)
+
+        def work(tile: Tile) -> None:
+            residual = engine.residual(_luma(picture[tile.read]))[tile.inside(self.scale)]
+            large[tile.enlarged(self.scale)] = composed(compose.with_border(picture, tile.kept), residual)
+
+        tiles = tiling.split(height, width, halo=self.halo, tile=self.tile, workers=engine.workers)
+        tiling.each(tiles, work, workers=engine.workers)
+        return large
 
     def _engine(self, precision: Precision) -> Engine:
         if precision not in self._engines:
@@ -122,31 +127,45 @@ class Bicubic:
         if not _has_alpha(picture):
             large = imresize(picture, self.scale)
             return large if picture.dtype.kind != "f" else np.clip(large, 0, 1)
-        unit = picture.astype(np.float32) / np.float32(peak)
-        return _quantised(_with_alpha(unit, self.scale, self.luma), picture.dtype, peak)
+        return _with_alpha(picture, peak, self.scale, self)
+
+
+def _luma(picture: NDArray[Any]) -> NDArray[np.float32]:
+    """BT.601 luma in [0, 1], `(h, w)` float32, of `(h, w, 1 | 3)` uint8, or float32 in [0, 1]."""
+    peak = 255 if picture.dtype == np.uint8 else 1
+    if picture.shape[2] == 1:
+        weights = np.array([219 / 255 / peak], np.float32)
+    else:
+        weights = (colour.LUMA / 255 / peak).astype(np.float32)
+    return picture.astype(np.float32, copy=False) @ weights + np.float32(16 / 255)
 
 
 def _has_alpha(picture: NDArray[Any]) -> bool:
     return picture.ndim == 3 and picture.shape[2] in (2, 4)
 
 
-def _with_alpha(unit: NDArray[Any], scale: int, enlarge: Callable[[NDArray[Any]], NDArray[Any]]) -> NDArray[Any]:
+def _with_alpha(
+    picture: NDArray[Any], peak: float, scale: int, enlarge: Callable[[NDArray[Any]], NDArray[Any]]
+) -> NDArray[Any]:
     """Enlarge colours and alpha side by side, once what can hardly be seen has lent its place to what is near it.
 
     Premultiplied colours would have to be divided by alpha afterwards; a network is not linear, so the two would not
     match at edges, and a fringe would show.
     """
-    colours, alpha = unit[..., :-1], unit[..., -1:]
-    large_alpha = np.clip(imresize(alpha, scale), 0, 1)
-    return np.concatenate([enlarge(_filled(colours, alpha)), large_alpha], axis=2)
+    colours, alpha = picture[..., :-1], picture[..., -1:].astype(np.float32) / np.float32(peak)
+    if alpha.min() < _HARDLY_SEEN:
+        unit = _filled(colours.astype(np.float32) / np.float32(peak), alpha)
+        colours = _quantised(unit, picture.dtype)
+    large_alpha = _quantised(imresize(alpha, scale), picture.dtype)
+    return np.concatenate([enlarge(colours), large_alpha], axis=2)
 
 
 def _filled(colours: NDArray[Any], alpha: NDArray[Any]) -> NDArray[Any]:
-    """Let the colour of pixels of alpha below 1/8 go over into that of their surroundings.
+    """Let the colour of pixels that can hardly be seen go over into that of their surroundings.
 
     These are the alpha-weighted mean of the 2×2 block around them, which goes over into its surroundings in turn.
     """
-    own = np.minimum((8 * alpha) ** 2, 1)
+    own = np.minimum((alpha / _HARDLY_SEEN) ** 2, 1)
     if own.min() == 1 or max(alpha.shape) == 1:
         return colours
     height, width = alpha.shape[:2]
@@ -161,12 +180,12 @@ def _filled(colours: NDArray[Any], alpha: NDArray[Any]) -> NDArray[Any]:
     return colours * own + around * (1 - own)
 
 
-def _quantised(unit: NDArray[np.float32], dtype: np.dtype[Any], peak: float) -> NDArray[Any]:
+def _quantised(unit: NDArray[np.float32], dtype: np.dtype[Any]) -> NDArray[Any]:
     """Clip to [0, 1] and bring to a picture's dtype, integers rounded half up."""
     clipped = np.clip(unit, 0, 1)
     if dtype.kind == "f":
         return clipped.astype(dtype)
-    return np.floor(clipped * np.float32(peak) + np.float32(0.5)).astype(dtype)
+    return np.floor(clipped * np.float32(_PEAKS[str(dtype)]) + np.float32(0.5)).astype(dtype)
 
 
 def _peak(picture: NDArray[Any]) -> float:

@@ -1,0 +1,88 @@
+"""A picture and what bicubic interpolation of its luma lacks → the enlarged picture, in one pass.
+
+Bicubic interpolation and the conversion between RGB and YCbCr are linear, and a change of BT.601 luma changes R, G and
+B alike. So luma from a network beside Cb and Cr from bicubic interpolation is, in RGB,
+
+    bicubic(rgb) + 255/219 · (luma − bicubic(luma))
+
+and nothing has to be converted to YCbCr and back. OpenVINO compiles it, in float32.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from upres.images.resize import contributions
+from upres.inference.runtime import Compiled, core_count
+
+BORDER = 2  # how far bicubic enlargement looks
+_GAIN = 255 / 219  # BT.601: luma has 219 steps between black and white
+
+
+class Composer:
+    """Makes enlarged pictures of one dtype and number of channels; threads may share it.
+
+    Args:
+        scale: factor.
+        channels: of the picture, without alpha.
+        dtype: `uint8`, rounded half up and clipped; or `float32` with white at 1, unclipped.
+    """
+
+    def __init__(self, scale: int, channels: int, dtype: np.dtype[Any]) -> None:
+        self._compiled = Compiled(_model(scale, channels, dtype), "f32", streams=core_count())
+
+    def __call__(self, picture: NDArray[Any], residual: NDArray[np.float32]) -> NDArray[Any]:
+        """`(h + 4, w + 4, c)` picture with a border of two pixels, `(s·h, s·w)` residual → `(s·h, s·w, c)`."""
+        return self._compiled(np.ascontiguousarray(picture)[None], np.ascontiguousarray(residual)[None, None])[0]
+
+
+@lru_cache(maxsize=8)
+def composer(scale: int, channels: int, dtype: np.dtype[Any]) -> Composer:
+    """The composer of this kind, made once."""
+    return Composer(scale, channels, dtype)
+
+
+def with_border(picture: NDArray[Any], kept: tuple[slice, slice]) -> NDArray[Any]:
+    """The part `kept` of `(h, w, c)` and two pixels around it; beyond the edges the picture lies mirrored."""
+    inside: list[slice] = []
+    missing: list[tuple[int, int]] = []
+    for part, length in zip(kept, picture.shape, strict=False):
+        first, stop = part.start - BORDER, part.stop + BORDER
+        inside.append(slice(max(first, 0), min(stop, length)))
+        missing.append((max(-first, 0), max(stop - length, 0)))
+    window = picture[tuple(inside)]
+    return np.pad(window, [*missing, (0, 0)], mode="symmetric") if any(map(any, missing)) else window
+
+
+def _model(scale: int, channels: int, dtype: np.dtype[Any]) -> Any:
+    import openvino
+    from openvino import opset13 as op
+
+    peak = 255.0 if dtype == np.uint8 else 1.0
+    picture: Any = op.parameter([1, -1, -1, channels], dtype)
+    residual: Any = op.parameter([1, 1, -1, -1], np.float32)
+    planes: Any = op.transpose(op.convert(picture, "f32"), op.constant(np.array([0, 3, 1, 2])))
+    phases: Any = op.group_convolution(planes, op.constant(_kernels(scale, channels)), [1, 1], [0, 0], [0, 0], [1, 1])
+    enlarged: Any = op.depth_to_space(phases, "depth_first", scale) if scale > 1 else phases
+    enlarged = op.add(enlarged, op.multiply(residual, op.constant(np.float32(peak * _GAIN))))
+    if dtype == np.uint8:
+        enlarged = op.floor(op.add(op.clamp(enlarged, 0.0, peak), op.constant(np.float32(0.5))))
+    result: Any = op.convert(op.transpose(enlarged, op.constant(np.array([0, 2, 3, 1]))), dtype)
+    make: Any = openvino.Model
+    return make([result], [picture, residual])
+
+
+def _kernels(scale: int, channels: int) -> NDArray[np.float32]:
+    """MATLAB's bicubic enlargement by a whole factor as one 5×5 kernel for each phase: `(c, s², 1, 5, 5)`."""
+    middle = 4  # of nine inputs: far enough from the edges
+    index, weights = contributions(9, 9 * scale, scale)
+    taps = np.zeros((scale, 5))
+    for phase in range(scale):
+        row = middle * scale + phase
+        np.add.at(taps[phase], (index[row] - middle + BORDER)[weights[row] != 0], weights[row][weights[row] != 0])
+    kernels = np.einsum("pi,qj->pqij", taps, taps).reshape(1, scale**2, 1, 5, 5)
+    return np.repeat(kernels, channels, axis=0).astype(np.float32)

@@ -1,0 +1,168 @@
+"""Rewrites of an OpenVINO model from luma to luma: the same function in a form that its compiler makes faster.
+
+OpenVINO fuses and schedules well, but it takes a convolution as it is written. Three things it cannot see:
+
+- A PReLU slope of shape (C, 1, 1), as ONNX wants it, is not fused into the convolution before it; one of shape (C,)
+  is. Left so, the PReLU runs by itself with a change of layout on either side.
+- A convolution with one or four output channels fills as much of a 16-lane register. The same convolution at stride b,
+  making the b×b block of outputs around each position at once, fills it: its kernel grows from k to k + b − 1, and its
+  time falls to a quarter or so.
+- A network that adds its output to the bicubic-enlarged picture need not enlarge: whoever runs it enlarges anyway, all
+  colours together, in float32; bfloat16 then rounds the small difference alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+_LANES = 16  # output channels that one AVX-512 register holds in float32, which convolutions accumulate in
+
+
+@dataclass(frozen=True)
+class LumaGraph:
+    """An OpenVINO model from luma `(1, 1, h, w)` to `(1, 1, H, W)`, and how to read what comes out.
+
+    Attributes:
+        model: the model. H and W may exceed `scale` · h and `scale` · w; what exceeds is to be cut off.
+        scale: how much larger the output is.
+        is_residual: the output is what bicubic interpolation lacks; else it is the enlarged luma itself.
+    """
+
+    model: Any
+    scale: int
+    is_residual: bool
+
+
+def prepare(model: Any) -> LumaGraph:
+    """Rewrite a model in all the ways that the module describes. The model given is changed.
+
+    Args:
+        model: an `openvino.Model` as `upres export` writes it, height and width free.
+    """
+    from openvino.passes import ConstantFolding, Manager
+
+    passes: Any = Manager()
+    passes.register_pass(ConstantFolding())  # a bias from ONNX is a constant only after this
+    passes.run_passes(model)
+    scale = _scale(model)
+    _flatten_prelu_slopes(model)
+    residual = _without_bicubic(model)
+    _widen_last_convolution(residual or model)
+    return LumaGraph(residual or model, scale, residual is not None)
+
+
+def _scale(model: Any) -> int:
+    """How many times larger the output is, from the shapes that a small input gives."""
+    import openvino
+
+    side = 32
+    probe = model.clone()
+    probe.reshape(openvino.PartialShape([1, 1, side, side]))
+    return probe.output(0).shape[2] // side
+
+
+def _flatten_prelu_slopes(model: Any) -> None:
+    from openvino import opset13
+
+    for node in model.get_ordered_ops():
+        if node.get_type_name() == "PRelu":
+            slope = node.input_value(1).get_node()
+            if slope.get_type_name() == "Constant":
+                flat = opset13.constant(np.asarray(slope.get_data(), np.float32).reshape(-1))
+                node.input(1).replace_source_output(flat.output(0))
+
+
+def _without_bicubic(model: Any) -> Any | None:
+    """The model less its last sum with the bicubic-enlarged picture, or None where it does not end in one."""
+    total = _source(model.outputs[0].get_node())
+    if total.get_type_name() != "Add":
+        return None
+    for bicubic, residual in ((0, 1), (1, 0)):
+        node = _source(total, bicubic)
+        if node.get_type_name() == "Parameter":  # a network whose input was enlarged before
+            return _ending_in(total.input_value(residual), model)
+        while node.get_type_name() in ("DepthToSpace", "Convolution"):
+            sources = [value.get_node() for value in node.input_values()]
+            if any(source.get_friendly_name() == "enlarge.kernel" for source in sources):
+                return _ending_in(total.input_value(residual), model)
+            node = sources[0]
+    return None
+
+
+def _ending_in(output: Any, model: Any) -> Any:
+    import openvino
+
+    make: Any = openvino.Model
+    return make([output], model.get_parameters())
+
+
+def _source(node: Any, index: int = 0) -> Any:
+    return node.input_value(index).get_node()
+
+
+def _widen_last_convolution(model: Any) -> None:
+    """Let the convolution that the model ends in make blocks of outputs; see the module.
+
+    It may be followed by a bias and by a pixel shuffle, which then becomes one with the shuffle of the blocks.
+    """
+    from openvino import opset13
+
+    last = _source(model.outputs[0].get_node())
+    node, shuffle = last, 1
+    if node.get_type_name() == "DepthToSpace":
+        shuffle, node = node.get_attributes()["block_size"], _source(node)
+    bias = None
+    if node.get_type_name() == "Add" and (bias := _constant(_source(node, 1))) is not None:
+        node = _source(node)
+    if node.get_type_name() != "Convolution" or (weights := _constant(_source(node, 1))) is None:
+        return
+    attributes = node.get_attributes()
+    channels, _, height, width = weights.shape
+    if (
+        set(attributes["strides"]) | set(attributes["dilations"]) != {1}
+        or channels != shuffle**2
+        or height != width
+        or attributes["auto_pad"] != "explicit"
+    ):
+        return
+    block = min((1, 2, 4), key=lambda b: _cost(channels, height, b))
+    if block == 1:
+        return
+    before = attributes["pads_begin"]
+    after = [pad + block - 1 for pad in attributes["pads_end"]]
+    wide: Any = opset13.convolution(
+        node.input_value(0), _blocks(weights, block, shuffle), [block, block], before, after, [1, 1]
+    )
+    if bias is not None:
+        phases = np.broadcast_to(bias.reshape(-1), (channels,)).reshape(1, shuffle, 1, shuffle)
+        values = np.broadcast_to(phases, (block, shuffle, block, shuffle)).reshape(1, -1, 1, 1)
+        wide = opset13.add(wide, opset13.constant(np.ascontiguousarray(values)))
+    shuffled: Any = opset13.depth_to_space(wide, "depth_first", block * shuffle)
+    last.output(0).replace(shuffled.output(0))
+
+
+def _constant(node: Any) -> NDArray[np.float32] | None:
+    """A constant's values, also of one that is stored in another precision; None for any other node."""
+    if node.get_type_name() == "Convert":
+        node = _source(node)
+    return np.asarray(node.get_data(), np.float32) if node.get_type_name() == "Constant" else None
+
+
+def _cost(channels: int, size: int, block: int) -> float:
+    """Registers multiplied for each input channel and output position."""
+    return (size + block - 1) ** 2 / block**2 * -(-channels * block**2 // _LANES)
+
+
+def _blocks(weights: NDArray[np.float32], block: int, shuffle: int) -> NDArray[np.float32]:
+    """Kernels `(s², in, k, k)` as `((b·s)², in, k + b − 1, k + b − 1)`: one for each pixel of a shuffled block."""
+    _, inputs, size, _ = weights.shape
+    wide = np.zeros((block, shuffle, block, shuffle, inputs, size + block - 1, size + block - 1), np.float32)
+    phases = weights.reshape(shuffle, shuffle, inputs, size, size)
+    for row in range(block):
+        for column in range(block):
+            wide[row, :, column, :, :, row : row + size, column : column + size] = phases
+    return wide.reshape(-1, inputs, size + block - 1, size + block - 1)

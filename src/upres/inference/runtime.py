@@ -1,0 +1,75 @@
+"""OpenVINO as upres uses it: one core without telemetry, and compiled models that threads can share."""
+
+from __future__ import annotations
+
+import os
+import queue
+import sys
+from functools import lru_cache
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from upres.errors import MissingExtraError
+
+Precision = Literal["f32", "bf16"]
+
+
+@lru_cache(maxsize=1)
+def core() -> Any:
+    """OpenVINO's core.
+
+    Raises:
+        MissingExtraError: OpenVINO is not installed.
+    """
+    modules: dict[str, Any] = sys.modules
+    modules.setdefault(
+        "openvino_telemetry", None
+    )  # it would report each use to Google Analytics; OpenVINO does without
+    try:
+        import openvino
+    except ImportError as error:
+        raise MissingExtraError("openvino", None) from error
+    return openvino.Core()
+
+
+def has_bf16() -> bool:
+    """Whether this processor computes in bfloat16."""
+    return "BF16" in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
+def core_count() -> int:
+    """Processor cores that this process may use."""
+    affinity = getattr(os, "sched_getaffinity", None)  # absent on macOS and Windows
+    return len(affinity(0)) if affinity else os.cpu_count() or 1
+
+
+class Compiled:
+    """A model compiled for the CPU; as many calls as it has streams run at once, further threads wait.
+
+    Args:
+        model: an `openvino.Model` with one output. One whose shapes are free prepares for each shape when it first
+            comes.
+        precision: of the arithmetic.
+        streams: calls at once; each has an equal share of the cores.
+    """
+
+    def __init__(self, model: Any, precision: Precision, *, streams: int) -> None:
+        options = {
+            "INFERENCE_PRECISION_HINT": precision,
+            "NUM_STREAMS": streams,
+            "INFERENCE_NUM_THREADS": core_count(),
+        }
+        compiled = core().compile_model(model, "CPU", options)
+        self._idle: queue.LifoQueue[Any] = queue.LifoQueue()
+        for _ in range(streams):
+            self._idle.put(compiled.create_infer_request())
+
+    def __call__(self, *inputs: NDArray[Any]) -> NDArray[Any]:
+        """Run the model; the result is the caller's own."""
+        request = self._idle.get()
+        try:
+            return np.array(request.infer(dict(enumerate(inputs)), share_inputs=True, share_outputs=True)[0])
+        finally:
+            self._idle.put(request)

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+import upres
+from upres.export import PARITY, to_onnx
+from upres.images.resize import imresize
+from upres.inference import graphs
+from upres.inference.engines import EnlargesFirst, OnnxRuntimeEngine, OpenVINOEngine
+from upres.inference.runtime import core
+from upres.networks import NETWORKS, enlarges_first
+from upres.weights import catalog
+from upres.weights.store import Metadata
+
+SMALL = {
+    "vdsr": {"channels": 8, "depth": 4},
+    "drcn": {"channels": 8, "recursions": 3},
+    "red": {"channels": 8, "layers": 4},
+    "drrn": {"channels": 8, "units": 2},
+}
+SCALES = {"lapsrn": (2, 4)}
+
+
+def cases():
+    for name in NETWORKS:
+        for scale in SCALES.get(name, (2, 3, 4)):
+            yield pytest.param(name, scale, id=f"{name}-x{scale}")
+    yield pytest.param("fsrcnn-residual", 2, id="fsrcnn-residual-x2")
+    yield pytest.param("espcn-residual", 2, id="espcn-residual-x2")
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory):
+    """Makes the ONNX file of an untrained network, and keeps it."""
+    folder = tmp_path_factory.mktemp("onnx")
+
+    def make(name, scale):
+        path = folder / f"{name}-{scale}.onnx"
+        kind, _, residual = name.partition("-")
+        torch.manual_seed(scale)
+        network = NETWORKS[kind](scale=scale, **SMALL.get(kind, {}), **({"residual": True} if residual else {})).eval()
+        if not path.exists():
+            for parameter in network.parameters():
+                torch.nn.init.normal_(parameter, std=0.5 * parameter[0].numel() ** -0.5)
+            metadata = Metadata(
+                network=kind,
+                arguments={"scale": scale},
+                scale=scale,
+                halos={scale: network.halo},
+                parameters=1,
+                recipe={},
+                steps=0,
+                seed=0,
+                data="",
+                commit="",
+            )
+            path.write_bytes(to_onnx(network, metadata))
+        return path, enlarges_first(network)
+
+    return make
+
+
+@pytest.mark.parametrize(("name", "scale"), list(cases()))
+def test_rewritten_graphs_compute_what_onnxruntime_computes(exported, name, scale):
+    path, first = exported(name, scale)
+    reference, rewritten = OnnxRuntimeEngine(path), OpenVINOEngine(path)
+    if first:
+        reference, rewritten = EnlargesFirst(reference, scale), EnlargesFirst(rewritten, scale)
+    for height, width in ((1, 1), (7, 10), (22, 13), (16, 16)):
+        y = np.random.default_rng(height).random((height, width), np.float32)
+        expected = reference(y)
+        tolerance = PARITY * max(np.abs(expected).max(), 1)
+        np.testing.assert_allclose(rewritten(y), expected, atol=tolerance)
+        np.testing.assert_allclose(rewritten.residual(y), expected - imresize(y, scale), atol=tolerance)
+
+
+@pytest.mark.parametrize(
+    ("name", "scale", "channels"), [("fsrcnn", 2, 16), ("fsrcnn", 3, 9), ("espcn", 2, 16), ("srcnn", 2, 16)]
+)
+def test_the_last_convolution_fills_a_register_where_that_pays(name, scale, channels):
+    graph = graphs.prepare(core().read_model(str(catalog.find(name, scale).onnx)))
+    *_, last = (node for node in graph.model.get_ordered_ops() if node.get_type_name() == "Convolution")
+    assert last.get_output_partial_shape(0)[1].get_length() == channels
+
+
+@pytest.mark.parametrize("record", upres.models(), ids=lambda record: f"{record.name}-x{record.scale}")
+def test_shipped_networks_run_without_the_bicubic_picture(record):
+    graph = graphs.prepare(core().read_model(str(record.onnx)))
+    assert graph.is_residual
+    assert graph.scale == (1 if record.enlarges_first else record.scale)
