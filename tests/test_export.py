@@ -59,12 +59,28 @@ def test_sub_pixel_form_computes_the_transposed_convolution(kernel_size, stride,
         torch.testing.assert_close(SubPixelConv(transposed)(x), transposed(x))
 
 
-def test_no_transposed_convolution_is_left_and_sharing_stays():
+def test_only_the_picture_keeps_its_transposed_convolution_and_sharing_stays():
     for network in (RED(scale=2, layers=5), LapSRN(scale=4, shared_levels=True, convolutions=2)):
         graph = deployable(network)
-        assert not any(isinstance(m, nn.ConvTranspose2d) for m in graph.modules())
+        left = [m for m in graph.modules() if isinstance(m, nn.ConvTranspose2d)]
+        assert all(m.in_channels == 1 for m in left)
         assert any(isinstance(m, nn.ConvTranspose2d) for m in network.modules())
     assert graph.levels[0] is graph.levels[1]
+    assert left == [graph.levels[0].picture_up]
+
+
+@pytest.mark.skipif(not has_bf16(), reason="this processor has no bfloat16")
+def test_bf16_does_not_round_lapsrns_picture(tmp_path, photo):
+    network = LapSRN(scale=4).eval()
+    network.start_as_interpolation()
+    for level in network.levels:
+        nn.init.normal_(level.residual.weight, std=1e-3)
+    path = tmp_path / "n.onnx"
+    path.write_bytes(to_onnx(network, metadata_of(network, "lapsrn")))
+    y = photo[:40, :50, 1].astype(np.float32) / np.float32(255)
+    exact, rounded = (OpenVINOEngine(path, precision)(y) for precision in ("f32", "bf16"))
+    assert np.abs(rounded - exact).max() * 255 < 0.1  # rounded to bfloat16, values above a half are off by up to 0.5
+    assert (rounded != exact).any()
 
 
 @pytest.mark.parametrize(("name", "scale"), SCALES)

@@ -16,8 +16,9 @@ from typing import Any
 
 from upres.evaluation.report import evaluate
 from upres.export import export
-from upres.inference.engines import Precision, read_metadata
+from upres.inference.engines import read_metadata
 from upres.inference.loading import load
+from upres.inference.runtime import Precision
 from upres.weights import catalog, store
 
 SETS = ("set5", "set14", "bsd100")

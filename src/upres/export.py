@@ -36,7 +36,7 @@ class SubPixelConv(nn.Module):
     """A transposed convolution in sub-pixel form: a convolution to s² times the channels, then pixel shuffle.
 
     Output s·i + r of a transposed convolution with padding p takes input i + d with kernel element r + p − s·d; so
-    phase r is a convolution over d, and a kernel element that falls outside is zero.
+    phase r is a convolution over those d that any phase needs, and a kernel element that falls outside is zero.
     """
 
     def __init__(self, transposed: nn.ConvTranspose2d) -> None:
@@ -45,14 +45,21 @@ class SubPixelConv(nn.Module):
         padding, radius = int(transposed.padding[0]), transposed_halo(transposed)
         phase, offset = torch.arange(stride)[:, None], torch.arange(-radius, radius + 1)
         element = phase + padding - stride * offset  # (s, 2·radius + 1)
-        inside = ((element >= 0) & (element < size)).float()
-        element = element.clamp(0, size - 1)
+        inside = (element >= 0) & (element < size)
+        used = inside.any(dim=0)
+        element, inside, offset = element[:, used].clamp(0, size - 1), inside[:, used].float(), offset[used]
         weight = transposed.weight[:, :, element[:, None, :, None], element[None, :, None, :]]
         weight = weight * inside[:, None, :, None] * inside[None, :, None, :]  # (in, out, s, s, taps, taps)
         weight = weight.permute(1, 2, 3, 0, 4, 5).flatten(0, 2)
+        before, after = -int(offset[0]), int(offset[-1])
         self.stride = stride
+        self.uneven = (before, after, before, after) if before != after else None
         self.conv = nn.Conv2d(
-            transposed.in_channels, weight.shape[0], 2 * radius + 1, padding=radius, bias=transposed.bias is not None
+            transposed.in_channels,
+            weight.shape[0],
+            len(offset),
+            padding=0 if self.uneven else before,
+            bias=transposed.bias is not None,
         )
         with torch.no_grad():
             self.conv.weight.copy_(weight)
@@ -61,14 +68,16 @@ class SubPixelConv(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """`(B, in, h, w)` → `(B, out, s·h, s·w)`."""
-        x = self.conv(x)
+        x = self.conv(F.pad(x, self.uneven) if self.uneven else x)
         return F.pixel_shuffle(x, self.stride) if self.stride > 1 else x
 
 
 def deployable(network: Network) -> nn.Module:
     """A copy of a network without transposed convolutions and without a bicubic first step, in evaluation mode.
 
-    It computes the same function, of the enlarged picture where the network enlarges first.
+    It computes the same function, of the enlarged picture where the network enlarges first. A transposed convolution
+    that enlarges the picture itself stays: it costs next to nothing, and OpenVINO leaves it in float32 when it computes
+    all others in bfloat16, which would round the picture by up to half a gray level.
     """
     network = copy.deepcopy(network).eval()
     if enlarges_first(network):
@@ -76,7 +85,7 @@ def deployable(network: Network) -> nn.Module:
     replaced: dict[nn.Module, nn.Module] = {}  # a shared layer stays shared
     for parent in list(network.modules()):
         for name, child in list(parent.named_children()):
-            if isinstance(child, nn.ConvTranspose2d):
+            if isinstance(child, nn.ConvTranspose2d) and child.in_channels > 1:
                 parent.add_module(name, replaced.setdefault(child, SubPixelConv(child)))
     return network
 

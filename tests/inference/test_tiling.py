@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import upres
@@ -62,8 +62,9 @@ def test_all_reads_have_one_shape():
     assert len(shapes) == 4 * 2 + 1
 
 
+@settings(deadline=None)
 @given(
-    st.integers(1, 3000), st.integers(1, 3000), st.integers(0, 60), st.integers(20, 600), st.sampled_from([1, 2, 3, 16])
+    st.integers(1, 600), st.integers(1, 600), st.integers(0, 60), st.integers(20, 600), st.sampled_from([1, 2, 3, 16])
 )
 def test_tiles_cover_a_picture_once_and_read_their_halo(height, width, halo, tile, workers):
     tiles = tiling.split(height, width, halo=halo, tile=tile, workers=workers)

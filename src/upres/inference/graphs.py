@@ -1,9 +1,10 @@
 """Rewrites of an OpenVINO model from luma to luma: the same function in a form that its compiler makes faster.
 
-OpenVINO fuses and schedules well, but it takes a convolution as it is written. Three things it cannot see:
+OpenVINO fuses and schedules well, but it takes a convolution as it is written. Four things it cannot see:
 
 - A PReLU slope of shape (C, 1, 1), as ONNX wants it, is not fused into the convolution before it; one of shape (C,)
   is. Left so, the PReLU runs by itself with a change of layout on either side.
+- A pixel shuffle keeps the activation after it from being fused into the convolution before it. They commute.
 - A convolution with one or four output channels fills as much of a 16-lane register. The same convolution at stride b,
   making the b×b block of outputs around each position at once, fills it: its kernel grows from k to k + b − 1, and its
   time falls to a quarter or so.
@@ -48,21 +49,26 @@ def prepare(model: Any) -> LumaGraph:
     passes: Any = Manager()
     passes.register_pass(ConstantFolding())  # a bias from ONNX is a constant only after this
     passes.run_passes(model)
-    scale = _scale(model)
+    enlargements = _enlargements(model)
+    scale = enlargements[_source(model.outputs[0].get_node()).get_friendly_name()]
     _flatten_prelu_slopes(model)
-    residual = _without_bicubic(model)
-    _widen_last_convolution(residual or model)
-    return LumaGraph(residual or model, scale, residual is not None)
+    _activate_before_shuffling(model)
+    is_residual = _drop_bicubic(model)
+    for node in model.get_ordered_ops():
+        if node.get_type_name() == "Convolution":
+            _widen(node, enlargements)
+    return LumaGraph(model, scale, is_residual)
 
 
-def _scale(model: Any) -> int:
-    """How many times larger the output is, from the shapes that a small input gives."""
+def _enlargements(model: Any) -> dict[str, int]:
+    """How many times larger than the model's input each node's output is, from the shapes that a small input gives."""
     import openvino
 
     side = 32
     probe = model.clone()
     probe.reshape(openvino.PartialShape([1, 1, side, side]))
-    return probe.output(0).shape[2] // side
+    shapes = {node.get_friendly_name(): node.get_output_shape(0) for node in probe.get_ordered_ops()}
+    return {name: shape[2] // side for name, shape in shapes.items() if len(shape) == 4}
 
 
 def _flatten_prelu_slopes(model: Any) -> None:
@@ -76,66 +82,81 @@ def _flatten_prelu_slopes(model: Any) -> None:
                 node.input(1).replace_source_output(flat.output(0))
 
 
-def _without_bicubic(model: Any) -> Any | None:
-    """The model less its last sum with the bicubic-enlarged picture, or None where it does not end in one."""
+def _drop_bicubic(model: Any) -> bool:
+    """Take away the last sum with the bicubic-enlarged picture; False where the model does not end in one."""
     total = _source(model.outputs[0].get_node())
     if total.get_type_name() != "Add":
-        return None
+        return False
     for bicubic, residual in ((0, 1), (1, 0)):
-        node = _source(total, bicubic)
-        if node.get_type_name() == "Parameter":  # a network whose input was enlarged before
-            return _ending_in(total.input_value(residual), model)
-        while node.get_type_name() in ("DepthToSpace", "Convolution"):
-            sources = [value.get_node() for value in node.input_values()]
-            if any(source.get_friendly_name() == "enlarge.kernel" for source in sources):
-                return _ending_in(total.input_value(residual), model)
-            node = sources[0]
-    return None
+        if _is_bicubic(_source(total, bicubic)):
+            total.output(0).replace(total.input_value(residual))
+            return True
+    return False
 
 
-def _ending_in(output: Any, model: Any) -> Any:
-    import openvino
-
-    make: Any = openvino.Model
-    return make([output], model.get_parameters())
+def _is_bicubic(node: Any) -> bool:
+    """Whether a node is the picture that bicubic interpolation enlarged, be it in the model or before it."""
+    if node.get_type_name() == "Parameter":
+        return True
+    while node.get_type_name() in ("DepthToSpace", "Convolution"):
+        if any(value.get_node().get_friendly_name() == "enlarge.kernel" for value in node.input_values()):
+            return True
+        node = _source(node)
+    return False
 
 
 def _source(node: Any, index: int = 0) -> Any:
     return node.input_value(index).get_node()
 
 
-def _widen_last_convolution(model: Any) -> None:
-    """Let the convolution that the model ends in make blocks of outputs; see the module.
+def _activate_before_shuffling(model: Any) -> None:
+    from openvino import opset13
 
-    It may be followed by a bias and by a pixel shuffle, which then becomes one with the shuffle of the blocks.
+    for node in model.get_ordered_ops():
+        if node.get_type_name() != "PRelu" or list(node.get_input_shape(1)) != [1]:
+            continue
+        shuffle = _source(node)
+        if shuffle.get_type_name() == "DepthToSpace" and len(shuffle.output(0).get_target_inputs()) == 1:
+            block = shuffle.get_attributes()
+            activated: Any = opset13.prelu(shuffle.input_value(0), node.input_value(1))
+            shuffled: Any = opset13.depth_to_space(activated, block["mode"], block["block_size"])
+            node.output(0).replace(shuffled.output(0))
+
+
+def _widen(node: Any, enlargements: dict[str, int]) -> None:
+    """Let a convolution with few outputs make blocks of them, where that is faster; see the module.
+
+    It may be followed by a bias and by a pixel shuffle, which then becomes one with the shuffle of the blocks. Where
+    the model ends there, its output may get too large; elsewhere a block has to divide the picture.
     """
     from openvino import opset13
 
-    last = _source(model.outputs[0].get_node())
-    node, shuffle = last, 1
-    if node.get_type_name() == "DepthToSpace":
-        shuffle, node = node.get_attributes()["block_size"], _source(node)
-    bias = None
-    if node.get_type_name() == "Add" and (bias := _constant(_source(node, 1))) is not None:
-        node = _source(node)
-    if node.get_type_name() != "Convolution" or (weights := _constant(_source(node, 1))) is None:
-        return
+    weights = _constant(_source(node, 1))
     attributes = node.get_attributes()
-    channels, _, height, width = weights.shape
-    if (
-        set(attributes["strides"]) | set(attributes["dilations"]) != {1}
-        or channels != shuffle**2
-        or height != width
-        or attributes["auto_pad"] != "explicit"
-    ):
+    if weights is None or set(attributes["strides"]) | set(attributes["dilations"]) != {1}:
         return
-    block = min((1, 2, 4), key=lambda b: _cost(channels, height, b))
+    last, bias, shuffle = node, None, 1
+    following = _only_follower(last)
+    if following.get_type_name() == "Add" and (bias := _constant(_source(following, 1))) is not None:
+        last, following = following, _only_follower(following)
+    if following.get_type_name() == "DepthToSpace":
+        last, shuffle, following = following, following.get_attributes()["block_size"], _only_follower(following)
+    channels, _, height, width = weights.shape
+    if channels != shuffle**2 or height != width or attributes["auto_pad"] != "explicit":
+        return
+    ends = following.get_type_name() == "Result"
+    allowed = [block for block in (1, 2, 4) if ends or enlargements[node.get_friendly_name()] % block == 0]
+    block = min(allowed, key=lambda b: _cost(channels, height, b))
     if block == 1:
         return
-    before = attributes["pads_begin"]
     after = [pad + block - 1 for pad in attributes["pads_end"]]
     wide: Any = opset13.convolution(
-        node.input_value(0), _blocks(weights, block, shuffle), [block, block], before, after, [1, 1]
+        node.input_value(0),
+        opset13.constant(_blocks(weights, block, shuffle)),
+        [block, block],
+        attributes["pads_begin"],
+        after,
+        [1, 1],
     )
     if bias is not None:
         phases = np.broadcast_to(bias.reshape(-1), (channels,)).reshape(1, shuffle, 1, shuffle)
@@ -143,6 +164,12 @@ def _widen_last_convolution(model: Any) -> None:
         wide = opset13.add(wide, opset13.constant(np.ascontiguousarray(values)))
     shuffled: Any = opset13.depth_to_space(wide, "depth_first", block * shuffle)
     last.output(0).replace(shuffled.output(0))
+
+
+def _only_follower(node: Any) -> Any:
+    """The node that takes this one's output; with several, the node itself, which is none of what is looked for."""
+    targets = node.output(0).get_target_inputs()
+    return next(iter(targets)).get_node() if len(targets) == 1 else node
 
 
 def _constant(node: Any) -> NDArray[np.float32] | None:
