@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import json
 import os
 import resource
@@ -161,20 +162,37 @@ def test_models_lists_the_catalog():
 
 
 def test_evaluate_prints_and_writes_scores(tmp_path, picture):
-    folder = picture.parent / "set"
+    folder = picture.parent / "set5"
     folder.mkdir()
     picture.rename(folder / "a.png")
-    done = upres_(
-        "evaluate", "bicubic", "--data", folder, "--scale", 3, "--protocol", "rgb", "--json", tmp_path / "r.json"
-    )
-    assert done.returncode == 0
-    record = json.loads((tmp_path / "r.json").read_text())
-    assert (record["model"], record["scale"], record["protocol"]) == ("bicubic", 3, "rgb")
-    assert f"{record['psnr']:.3f} dB" in done.stdout
+    files = {name: tmp_path / f"r.{name}" for name in ("json", "markdown", "csv")}
+    options = [part for name, path in files.items() for part in (f"--{name}", path)]
+    done = upres_("evaluate", "fsrcnn,espcn", "--data", folder, "--scale", "3,4,5", "--protocol", "paper,rgb", *options)
+    assert done.returncode == 0, done.stderr
+    evaluations = json.loads(files["json"].read_text())["evaluations"]
+    assert [(e["scale"], e["protocol"], e["model"]) for e in evaluations if e["scale"] != 5] == [
+        (scale, protocol, model)
+        for scale in (3, 4)
+        for protocol in ("paper", "rgb")
+        for model in ("bicubic", "fsrcnn", "espcn")
+    ]
+    assert [e["model"] for e in evaluations if e["scale"] == 5] == ["bicubic"] * 2
+    assert "left out: espcn has no scale 5" in done.stderr
+    assert "warning: set5 has 5 pictures; here are 1." in done.stderr
+    assert "bicubic ×3 on set5 gives" in done.stderr
+    for evaluation in evaluations:
+        assert f"{evaluation['psnr']:.2f}" in done.stdout
+        assert f"| {evaluation['psnr']:.2f} |" in files["markdown"].read_text()
+    rows = list(csv.DictReader(files["csv"].read_text().splitlines()))
+    assert len(rows) == 2 * len(evaluations)
+    assert float(rows[0]["psnr"]) == pytest.approx(evaluations[0]["psnr"], abs=1e-4)
     for arguments, code, says in (
         (["bicubic", "--data", tmp_path / "no"], 1, "no such folder"),
         (["bicubicc", "--data", folder], 2, "did you mean bicubic"),
-        (["bicubic", "--data", folder, "--protocol", "mine"], 2, "mine"),
+        (["espcn", "--data", folder, "--scale", "5"], 2, "espcn has no scale 5; it has 2, 3, 4"),
+        (["bicubic", "--data", folder, "--protocol", "mine"], 2, "no protocol 'mine'; there are paper"),
+        (["bicubic", "--data", folder, "--scale", "2,x"], 2, "--scale is '2,x'; give a whole number"),
+        (["--data", folder], 2, "no model is given"),
     ):
         done = upres_("evaluate", *arguments)
         assert done.returncode == code

@@ -31,6 +31,7 @@ def test_surface():
         "UpresError",
         "UsageError",
         "WeightsError",
+        "evaluate",
         "load",
         "models",
         "upscale",
@@ -48,7 +49,7 @@ HEAVY = "torch|lightning|openvino|pyvips|onnx|onnxruntime|skimage|scipy|safetens
         ("import upres; upres.models()", ""),
         ("import upres.cli", ""),
         ("import upres, numpy; upres.upscale(numpy.zeros((4, 4), 'uint8'))", "openvino"),
-        ("import upres.evaluation.report", ""),
+        ("import upres.evaluation.report, upres.evaluation.tables, upres.evaluation.others", ""),
         ("import upres.training.loop, upres.recipes", "torch|lightning|scipy|matplotlib"),
     ],
 )

@@ -28,7 +28,12 @@ Precision = Literal["f32", "bf16"]
 
 
 @lru_cache(maxsize=1)
-def _core() -> Any:
+def core() -> Any:
+    """OpenVINO, kept from reporting its use.
+
+    Raises:
+        MissingExtraError: it is not installed.
+    """
     modules: dict[str, Any] = sys.modules
     modules.setdefault(
         "openvino_telemetry", None
@@ -42,7 +47,7 @@ def _core() -> Any:
 
 def has_bf16() -> bool:
     """Whether this processor computes in bfloat16."""
-    return "BF16" in _core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "BF16" in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
 class OpenVINOEngine:
@@ -64,7 +69,7 @@ class OpenVINOEngine:
         model = _read_model(path)
         _flatten_prelu_slopes(model)
         residual = _without_bicubic(model) if precision == "bf16" else None
-        compiled = _core().compile_model(
+        compiled = core().compile_model(
             residual or model, "CPU", {"INFERENCE_PRECISION_HINT": precision, "PERFORMANCE_HINT": "LATENCY"}
         )
         self._request = compiled.create_infer_request()
@@ -90,7 +95,7 @@ def _read_model(path: str | os.PathLike[str]) -> Any:
     if not Path(path).is_file():
         raise WeightsError(f"{path}: no such model file; check the path.")
     try:
-        model = _core().read_model(str(path))
+        model = core().read_model(str(path))
     except RuntimeError as error:
         raise WeightsError(f"{path}: OpenVINO cannot read this file; give an ONNX model.") from error
     ports = [*model.inputs, *model.outputs]
