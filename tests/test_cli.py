@@ -3,6 +3,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -195,6 +196,29 @@ def test_evaluate_prints_and_writes_scores(tmp_path, picture):
         (["--data", folder], 2, "no model is given"),
     ):
         done = upres_("evaluate", *arguments)
+        assert done.returncode == code
+        assert says in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_compare_writes_sheets_and_pages_and_replaces_none(picture):
+    page, sheet = picture.with_name("page.html"), picture.with_name("sheet.pdf")
+    done = upres_("compare", picture, "--models", "bicubic,espcn", "-s", 3, "-o", page, "-o", sheet, "--differences")
+    assert done.returncode == 0, done.stderr
+    assert page.exists()
+    assert sheet.exists()
+    assert re.search(r"espcn +\d\d\.\d\d dB / 0\.\d{4}", done.stdout)
+    own = upres_("compare", picture, "--crop", "3,4,40,30")
+    assert own.returncode == 0, own.stderr
+    assert f"{picture.stem}-x2-compare.png: crop 3,4,40,30" in own.stdout
+    assert {"bicubic", *(r.name for r in upres.models() if r.scale == 2)} <= set(own.stdout.split())
+    for arguments, code, says in (
+        (["-o", page], 1, "page.html: exists already; give --overwrite"),
+        (["-o", picture.with_name("c.gif")], 2, "the ending is one of .png, .pdf, .html"),
+        (["--crop", "1,2"], 1, "exists already"),
+        (["--crop", "1,2", "--overwrite"], 2, "the crop is '1,2'"),
+    ):
+        done = upres_("compare", picture, *arguments)
         assert done.returncode == code
         assert says in done.stderr
         assert "Traceback" not in done.stderr
