@@ -224,6 +224,24 @@ def test_compare_writes_sheets_and_pages_and_replaces_none(picture):
         assert "Traceback" not in done.stderr
 
 
+def test_report_makes_a_page_and_tables(tmp_path):
+    document = tmp_path / "doc.md"
+    document.write_text("<!-- upres report: ours -->\n<!-- upres report: end -->\n")
+    results = REPOSITORY / "docs" / "results"
+    done = upres_("report", results, "-o", tmp_path / "r.html", "--update", document)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "r.html").read_text().startswith("<!doctype html>")
+    assert "| fsrcnn ×2 | 12,809 |" in document.read_text()
+    for arguments, code, says in (
+        ([results], 2, "nothing is asked for; -o names the page"),
+        ([results, "--update", tmp_path / "absent.md"], 1, "absent.md: cannot be read"),
+        ([tmp_path, "-o", tmp_path / "x.html"], 1, "no scores and no runs there"),
+    ):
+        done = upres_("report", *arguments)
+        assert done.returncode == code
+        assert says in done.stderr
+
+
 def test_pack_train_export_and_use(tmp_path, photo):
     """The whole way on a small scale: pictures, pack, training, ONNX file, a picture."""
     pictures = tmp_path / "pictures"

@@ -108,11 +108,3 @@ def test_readme_commands_exist():
     assert commands
     for command in commands:
         assert re.search(rf"\b{command}\b", done.stdout)
-
-
-def test_readme_states_the_catalog():
-    readme = (REPOSITORY / "README.md").read_text()
-    for record in upres.models():
-        psnr, ssim = record.results["set5"]
-        row = next(line for line in readme.splitlines() if f"| {record.name} ×{record.scale} |" in line)
-        assert f"{psnr:.2f} / {ssim:.4f}" in row

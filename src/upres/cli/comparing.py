@@ -9,10 +9,10 @@ import typer
 
 import upres
 from upres.cli.options import given_models
-from upres.errors import OutputError
+from upres.errors import DataError, OutputError, UsageError
 
 if TYPE_CHECKING:
-    from upres.evaluation.compare import Panel
+    from upres.evaluation.compare import Comparison, Panel
 
 
 def compare(
@@ -63,3 +63,48 @@ def compare(
 
 def _print_panel(panel: Panel) -> None:
     print(f"{panel.name:24} {panel.scores}")
+
+
+def report(
+    sources: Annotated[
+        list[Path],
+        typer.Argument(help="Files of `evaluate --json`; folders of these, and of runs.", show_default=False),
+    ],
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="The page (.html); replaced if it exists.")] = None,
+    update: Annotated[
+        list[Path] | None, typer.Option(help="A Markdown file whose tables are made anew; repeat for several.")
+    ] = None,
+    picture: Annotated[
+        list[Path] | None, typer.Option(help="Also show what our networks make of it; repeat for several.")
+    ] = None,
+) -> None:
+    """Make one self-contained page of stored scores and runs; and the tables of documents."""
+    from upres.evaluation import page
+    from upres.evaluation.report import write_text
+
+    if out is None and not update:
+        raise UsageError("nothing is asked for; -o names the page, --update a document whose tables are made anew.")
+    gathered = page.gather(sources)
+    for document in update or []:
+        write_text(page.updated(_text(document), gathered.evaluations), document)
+        print(f"{document}: tables made anew")
+    if out is not None:
+        write_text(page.build(gathered, [_compared(file, scale=3) for file in picture or []]), out)
+        print(f"{out}: {len(gathered.evaluations)} evaluations, {len(gathered.runs)} runs")
+
+
+def _text(document: Path) -> str:
+    try:
+        return document.read_text(encoding="utf-8")
+    except OSError as error:
+        raise DataError(f"{document}: cannot be read ({error.strerror}); name a Markdown file.") from error
+
+
+def _compared(picture: Path, *, scale: int) -> Comparison:
+    """Bicubic and all of ours on one picture."""
+    from upres.evaluation import compare as comparing
+    from upres.evaluation import others, protocol
+
+    names = ["bicubic", *(record.name for record in upres.models() if record.scale == scale)]
+    candidates = [others.find(name, scale) for name in names]
+    return comparing.compare(candidates, protocol.read_picture(picture), scale, title=picture.stem)

@@ -67,7 +67,8 @@ def evaluate(
     """Score models on test sets as the papers do: bicubic first, then what is given, beside the papers' numbers.
 
     A model is a name, a file (.onnx, .safetensors, .pb), a folder of finished pictures, or a command:
-    'cmd:tool {input} {output} {scale}'. 'label=…' gives any of them a name, and {scale} in a path stands for the scale.
+    'cmd:tool {input} {output} {scale}'. 'label=…' gives any of them a name, whose last word may be that of a network
+    with a paper. {scale} in a path stands for the scale.
     Commas part several models, scales or protocols.
     """
     from upres.evaluation import report, tables

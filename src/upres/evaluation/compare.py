@@ -220,7 +220,7 @@ def sheet(comparison: Comparison, *, differences: bool = False) -> Any:
         from matplotlib.figure import Figure
         from matplotlib.patches import Rectangle
     except ImportError as error:
-        raise MissingExtraError("matplotlib", "plots") from error
+        raise MissingExtraError("matplotlib", "report") from error
     cells = _with_truth(comparison)
     crop, whole = comparison.crop, cells[0].pixels
     bands = math.ceil(len(cells) / (_COLUMNS_WITH_DIFFERENCES if differences else _COLUMNS))

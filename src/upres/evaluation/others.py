@@ -30,7 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 import upres
-from upres.errors import DataError, ToolError, UsageError, WeightsError
+from upres.errors import DataError, ScaleError, ToolError, UsageError, WeightsError
 from upres.evaluation import metrics
 from upres.evaluation.protocol import Enlarger
 from upres.images import colour
@@ -39,6 +39,7 @@ from upres.images.resize import imresize
 COMMAND = "cmd:"
 _NETWORKS = (".onnx", ".pb", ".tflite", ".xml", ".pdmodel")
 _LABEL = re.compile(r"([\w. +×-]+)=(.+)", re.DOTALL)
+_LARGEST_SCALE = 16  # that `{scale}` is looked for at
 _PROBE = (36, 44)  # pixels of the drawing that a network is tried on, high and wide
 _ENLARGES = 20  # dB; bicubic restores the drawing at 35
 
@@ -77,7 +78,7 @@ def find(
 
     Raises:
         UnknownModelError: neither a name, nor a file, nor a folder.
-        ScaleError: a model of ours that lacks this scale.
+        ScaleError: a model that lacks this scale; of files named with `{scale}`, this one's is missing.
         UsageError: a command without its placeholders, or one that is not installed.
         WeightsError: a network that cannot be read, or does not enlarge by this scale.
     """
@@ -85,6 +86,9 @@ def find(
     source = given if name == given else given[len(name) + 1 :]
     if source.startswith(COMMAND):
         return Candidate(name, Command(source.removeprefix(COMMAND), scale))
+    scales = [s for s in range(1, _LARGEST_SCALE + 1) if Path(source.replace("{scale}", str(s))).exists()]
+    if "{scale}" in source and scales and scale not in scales:
+        raise ScaleError(name, scale, scales)
     source = source.replace("{scale}", str(scale))
     path = Path(source)
     if path.is_dir():

@@ -99,11 +99,13 @@ def to_json(evaluations: Iterable[Evaluation], made: Provenance | None = None) -
         return round(value, digits) if value is not None and math.isfinite(value) else None
 
     def record(e: Evaluation) -> dict[str, Any]:
-        images = [
-            {"image": s.image, "psnr": rounded(s.psnr, 4), "ssim": rounded(s.ssim, 6)}
-            | ({} if s.consistency is None else {"consistency": rounded(s.consistency, 3)})
-            for s in e.images
-        ]
+        images: dict[str, list[Any]] = {
+            "image": [s.image for s in e.images],
+            "psnr": [rounded(s.psnr, 4) for s in e.images],
+            "ssim": [rounded(s.ssim, 6) for s in e.images],
+        }
+        if e.images[0].consistency is not None:
+            images["consistency"] = [rounded(s.consistency, 3) for s in e.images]
         return {
             "model": e.model,
             "scale": e.scale,
@@ -162,17 +164,12 @@ def _evaluation(record: dict[str, Any]) -> Evaluation:
     def decibels(value: float | None) -> float:
         return math.inf if value is None else value
 
-    images = tuple(
-        Score(
-            i["image"],
-            decibels(i["psnr"]),
-            i["ssim"],
-            decibels(i["consistency"]) if "consistency" in i else None,
-        )
-        for i in record["images"]
-    )
+    images: dict[str, list[Any]] = record["images"]
+    agreements = map(decibels, images["consistency"]) if "consistency" in images else [None] * len(images["image"])
+    psnrs = map(decibels, images["psnr"])
+    scores = tuple(map(Score, images["image"], psnrs, images["ssim"], agreements))
     kept = ("model", "precision", "dataset", "scale", "protocol", "parameters", "megapixels_per_second")
-    return Evaluation(images=images, **{name: record[name] for name in kept})
+    return Evaluation(images=scores, **{name: record[name] for name in kept})
 
 
 def evaluate(

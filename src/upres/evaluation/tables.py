@@ -57,7 +57,15 @@ def paper(evaluation: Evaluation) -> Published | None:
     """What the model's paper reports, where the protocol is that of the papers."""
     if evaluation.protocol != "paper":
         return None
-    return published.find(evaluation.model, canonical(evaluation.dataset), evaluation.scale)
+    return papers(evaluation.model, evaluation.dataset, evaluation.scale)
+
+
+def papers(model: str, dataset: str, scale: int) -> Published | None:
+    """What the paper of a network reports; a label whose last word is a network's name, as `OpenCV FSRCNN`, has it too.
+
+    `dataset` is a folder's name.
+    """
+    return published.find(model.split()[-1].lower(), canonical(dataset), scale) if model.strip() else None
 
 
 def row(e: Evaluation) -> tuple[str, ...]:
