@@ -2,12 +2,13 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 
 import numpy as np
 import pytest
 
 import upres
-from upres.errors import DataError, OutputError, UsageError
+from upres.errors import DataError, MissingExtraError, OutputError, UsageError
 from upres.evaluation import protocol, report
 from upres.images import colour, io
 from upres.images.io import Picture
@@ -157,3 +158,23 @@ def test_unusable_folders_are_named(tmp_path):
     io.write(Picture(np.zeros((20, 20, 4), np.uint8), {}), tmp_path / "a.png")
     with pytest.raises(DataError, match="20×20×4 uint8; test pictures are gray or RGB of 8 bits"):
         protocol.read_picture(tmp_path / "a.png")
+
+
+def test_a_result_becomes_a_dataframe(tmp_path, photo, monkeypatch):
+    io.write(Picture(photo, {}), tmp_path / "a.png")
+    result = report.evaluate(Bicubic(2), tmp_path, 2, model="bicubic")
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'upres\[dataframe\]'"):
+        result.to_dataframe()
+    monkeypatch.undo()
+    pandas = pytest.importorskip("pandas")
+    frame = result.to_dataframe()
+    assert isinstance(frame, pandas.DataFrame)
+    assert frame.iloc[0][["model", "dataset", "scale", "protocol", "image"]].tolist() == [
+        "bicubic",
+        tmp_path.name,
+        2,
+        "paper",
+        "a",
+    ]
+    assert frame["psnr"].mean() == result.psnr
