@@ -30,6 +30,7 @@ DOCS = Path(__file__).parents[1] / "docs"
 PHOTO = Path(__file__).parents[1] / "examples" / "cat.jpg"
 _SIDE = 48  # low-resolution pixels that a network is run on to be drawn and counted
 _LONGEST_PATTERN = 12  # layers that are drawn once where they repeat
+_LEGEND = "The layers in the order in which they run, at ×2: kernel, channels in → out. Sums of branches are not drawn."
 _COLOURS = {"bicubic": "#BBBBBB", "convolution": "#56B4E9", "transposed": "#E69F00", "shuffle": "#F0E442"}
 
 
@@ -140,7 +141,18 @@ def card(name: str, evaluations: tuple[Evaluation, ...], *, scales: tuple[int, .
     network = inspect.getdoc(importlib.import_module(f"upres.networks.{name}")) or ""
     recipe = inspect.getdoc(importlib.import_module(f"upres.recipes.{name}")) or ""
     heading, _, rest = network.partition("\n")
-    lines = [f"# {heading}", "", rest.strip(), "", "## Structure", "", f"![structure](figures/{name}.svg)", ""]
+    lines = [
+        f"# {heading}",
+        "",
+        rest.strip(),
+        "",
+        "## Structure",
+        "",
+        _LEGEND,
+        "",
+        f"![structure](figures/{name}.svg)",
+        "",
+    ]
     lines += ["| | parameters | GFLOP a megapixel of output | receptive field |", "|---|---:|---:|---|"]
     for scale in (2, 4) if name == "lapsrn" else (2, 3, 4):
         built = NETWORKS[name](scale=scale, **RECIPES[name].arguments)

@@ -78,13 +78,15 @@ def evaluate(
         raise UsageError("no model is given; name one, such as bicubic or fsrcnn. `upres models` lists them.")
     protocols = given_protocols(protocol)
     scales = given_scales(scale)
+    for folder in data:
+        _check_set(folder)
     evaluations: list[Evaluation] = []
     for factor in scales:
         candidates = _candidates(names, factor, engine, precision, may_lack=len(scales) > 1)
         for name in protocols:
             for folder in data:
                 here = [_scored(candidate, folder, factor, name, verify=verify) for candidate in candidates]
-                _check(folder, here[0])
+                _check_bicubic(here[0])
                 _print(tables.groups(here)[0])
                 evaluations += here
     if json is not None:
@@ -130,20 +132,23 @@ def _scored(candidate: Candidate, folder: Path, scale: int, protocol: ProtocolNa
     )
 
 
-def _check(folder: Path, bicubic: Evaluation) -> None:
-    """Say how this copy of the set, and bicubic's score on it, differ from those of papers."""
+def _check_set(folder: Path) -> None:
+    """Say how this copy of a known set differs from the one that papers used."""
     from upres.evaluation import protocol, testsets
 
-    dataset = testsets.canonical(bicubic.dataset)
-    if dataset not in testsets.COUNTS:
-        return
     pictures = {file.stem: protocol.read_picture(file) for file in protocol.picture_files(folder)}
-    warnings = testsets.differences(dataset, pictures)
-    if bicubic.protocol == "paper":
-        off = testsets.bicubic_is_off(dataset, bicubic.scale, bicubic.psnr)
-        warnings += [off] if off else []
-    for warning in warnings:
+    for warning in testsets.differences(testsets.canonical(folder.resolve().name), pictures):
         _note(f"warning: {warning}")
+
+
+def _check_bicubic(bicubic: Evaluation) -> None:
+    """Say where bicubic does not come out as papers print it."""
+    from upres.evaluation import testsets
+
+    if bicubic.protocol == "paper":
+        off = testsets.bicubic_is_off(testsets.canonical(bicubic.dataset), bicubic.scale, bicubic.psnr)
+        if off is not None:
+            _note(f"warning: {off}")
 
 
 def _print(group: Group) -> None:

@@ -257,7 +257,7 @@ def _trade_offs(evaluations: Sequence[Evaluation]) -> str:
                 place.axhline(psnr, color="gray", linestyle=":", label="bicubic")
             place.set_xscale("log")
             place.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=6))
-            place.xaxis.set_major_formatter("{x:,g}")
+            place.xaxis.set_major_formatter(lambda x, _: f"{x / 1000:g}k" if x >= 1000 else f"{x:g}")
             place.xaxis.set_minor_formatter("")
             place.set(xlabel=label, ylabel="PSNR in dB" if column == 0 else "", title=f"×{scale}" if row == 0 else "")
             place.grid(alpha=0.3)
