@@ -71,13 +71,14 @@ def evaluate(
     with a paper. {scale} in a path stands for the scale.
     Commas part several models, scales or protocols.
     """
-    from upres.evaluation import report, tables
+    from upres.evaluation import provenance, report, tables
 
     names = given_models([*(models or []), *(also or [])])
     if not names:
         raise UsageError("no model is given; name one, such as bicubic or fsrcnn. `upres models` lists them.")
     protocols = given_protocols(protocol)
     scales = given_scales(scale)
+    made = provenance.here()  # before the work, in which the source may change
     for folder in data:
         _check_set(folder)
     evaluations: list[Evaluation] = []
@@ -90,7 +91,7 @@ def evaluate(
                 _print(tables.groups(here)[0])
                 evaluations += here
     if json is not None:
-        report.write_json(evaluations, json)
+        report.write_json(evaluations, json, made)
     if markdown is not None:
         report.write_text(tables.markdown(tables.groups(evaluations)), markdown)
     if csv is not None:

@@ -257,7 +257,7 @@ def _trade_offs(evaluations: Sequence[Evaluation]) -> str:
                 place.axhline(psnr, color="gray", linestyle=":", label="bicubic")
             place.set_xscale("log")
             place.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=6))
-            place.xaxis.set_major_formatter(lambda x, _: f"{x / 1000:g}k" if x >= 1000 else f"{x:g}")
+            place.xaxis.set_major_formatter(_short)
             place.xaxis.set_minor_formatter("")
             place.set(xlabel=label, ylabel="PSNR in dB" if column == 0 else "", title=f"×{scale}" if row == 0 else "")
             place.grid(alpha=0.3)
@@ -267,6 +267,11 @@ def _trade_offs(evaluations: Sequence[Evaluation]) -> str:
         f"<h2>Quality, speed and size</h2><p>On {tables.title(dataset)}. Hollow marks: the papers' own numbers.</p>"
     )
     return heading + _svg(figure, "PSNR over speed and over parameters")
+
+
+def _short(value: float, position: int) -> str:
+    """A tick's label, such as 20k."""
+    return f"{value / 1000:g}k" if value >= 1000 else f"{value:g}"
 
 
 def _training_curves(runs: Sequence[Run]) -> str:

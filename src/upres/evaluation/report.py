@@ -125,13 +125,13 @@ def to_json(evaluations: Iterable[Evaluation], made: Provenance | None = None) -
     return json.dumps(head, indent=2).removesuffix("\n}") + f',\n  "evaluations": [\n    {lines}\n  ]\n}}\n'
 
 
-def write_json(evaluations: Iterable[Evaluation], path: Path) -> None:
+def write_json(evaluations: Iterable[Evaluation], path: Path, made: Provenance | None = None) -> None:
     """Write `to_json` to a file.
 
     Raises:
         OutputError: the file cannot be written.
     """
-    write_text(to_json(evaluations), path)
+    write_text(to_json(evaluations, made), path)
 
 
 def write_text(text: str, path: Path) -> None:
