@@ -194,6 +194,7 @@ def test_evaluate_prints_and_writes_scores(tmp_path, picture):
         (["bicubic", "--data", folder, "--protocol", "mine"], 2, "no protocol 'mine'; there are paper"),
         (["bicubic", "--data", folder, "--scale", "2,x"], 2, "--scale is '2,x'; give a whole number"),
         (["--data", folder], 2, "no model is given"),
+        (["bicubic", "--data", folder, "--json", tmp_path / "no" / "r.json"], 1, "does not exist; create it first"),
     ):
         done = upres_("evaluate", *arguments)
         assert done.returncode == code

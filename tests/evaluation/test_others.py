@@ -35,7 +35,7 @@ def saved(nodes, shapes, constants, path):
     return path
 
 
-def enlarging_network(path, *, channels, layout, peak):
+def enlarging_network(path, *, channels, layout, peak, sides=None):
     """Cubic enlargement ×2 as somebody else's ONNX file, with an 8-bit result where white is 255."""
     nodes = [
         helper.make_node("Resize", ["planes", "", "scales"], ["large"], mode="cubic", cubic_coeff_a=-0.5),
@@ -45,9 +45,10 @@ def enlarging_network(path, *, channels, layout, peak):
     turns = ([0, 1, 2, 3], [0, 1, 2, 3]) if layout == "NCHW" else ([0, 3, 1, 2], [0, 2, 3, 1])
     first = helper.make_node("Transpose", ["x"], ["planes"], perm=turns[0])
     last = helper.make_node("Transpose", ["result"], ["y"], perm=turns[1])
-    shapes = {
-        n: ["n", channels, f"{n}h", f"{n}w"] if layout == "NCHW" else ["n", f"{n}h", f"{n}w", channels] for n in "xy"
-    }
+    shapes = {}
+    for name in "xy":
+        h, w = sides[name] if sides else (f"{name}h", f"{name}w")
+        shapes[name] = ["n", channels, h, w] if layout == "NCHW" else ["n", h, w, channels]
     return saved([first, *nodes, last], shapes, {"scales": [1, 1, 2, 2], "black": 0, "white": peak}, path)
 
 
@@ -72,6 +73,21 @@ def test_a_foreign_network_is_called_as_it_wants(tmp_path, photo, channels, layo
         with pytest.raises(UsageError, match="theirs: takes RGB; score it under the protocol selfexsr, lapsrn or rgb"):
             found.enlarger.luma(np.zeros((4, 4)))
         assert found.enlarger(low[..., 0]).shape == (100, 140)
+
+
+def test_a_network_of_a_fixed_size_is_freed_of_it(tmp_path):
+    path = tmp_path / "fixed.onnx"
+    enlarging_network(path, channels=1, layout="NCHW", peak=1, sides={"x": (12, 16), "y": (24, 32)})
+    found = find(str(path), 2)
+    assert found.found == "luma in [0, 1] as NCHW"
+    assert found.enlarger.luma(np.full((30, 20), 0.5)).shape == (60, 40)
+
+
+def test_a_folder_does_not_hide_a_model_of_the_same_name(tmp_path, monkeypatch):
+    (tmp_path / "espcn").mkdir()
+    monkeypatch.chdir(tmp_path)
+    assert find("espcn", 2).parameters == 21_284
+    assert isinstance(find("./espcn", 2).enlarger, others.FinishedFolder)
 
 
 def test_a_network_for_enlarged_luma_is_given_enlarged_luma(tmp_path):

@@ -10,7 +10,7 @@ import typer
 
 import upres
 from upres.cli.options import PROTOCOLS, Engine, Precision, ProtocolName, given_models, given_protocols, given_scales
-from upres.errors import ScaleError, UsageError
+from upres.errors import OutputError, ScaleError, UsageError
 
 if TYPE_CHECKING:
     from upres.evaluation.others import Candidate
@@ -78,6 +78,9 @@ def evaluate(
         raise UsageError("no model is given; name one, such as bicubic or fsrcnn. `upres models` lists them.")
     protocols = given_protocols(protocol)
     scales = given_scales(scale)
+    for path in (json, markdown, csv):
+        if path is not None and not path.parent.is_dir():
+            raise OutputError(f"{path}: the folder {path.parent} does not exist; create it first.")
     made = provenance.here()  # before the work, in which the source may change
     for folder in data:
         _check_set(folder)

@@ -91,7 +91,7 @@ def find(
         raise ScaleError(name, scale, scales)
     source = source.replace("{scale}", str(scale))
     path = Path(source)
-    if path.is_dir():
+    if path.is_dir() and source not in {"bicubic", *(record.name for record in upres.models())}:
         return Candidate(name, FinishedFolder(path))
     if path.suffix in _NETWORKS and not (path.suffix == ".onnx" and _is_ours(path)):
         return foreign_network(path, scale, name=name)
