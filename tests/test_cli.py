@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import csv
 import json
 import os
+import re
 import resource
 import subprocess
 import sys
@@ -161,25 +163,84 @@ def test_models_lists_the_catalog():
 
 
 def test_evaluate_prints_and_writes_scores(tmp_path, picture):
-    folder = picture.parent / "set"
+    folder = picture.parent / "set5"
     folder.mkdir()
     picture.rename(folder / "a.png")
-    done = upres_(
-        "evaluate", "bicubic", "--data", folder, "--scale", 3, "--protocol", "rgb", "--json", tmp_path / "r.json"
-    )
-    assert done.returncode == 0
-    record = json.loads((tmp_path / "r.json").read_text())
-    assert (record["model"], record["scale"], record["protocol"]) == ("bicubic", 3, "rgb")
-    assert f"{record['psnr']:.3f} dB" in done.stdout
+    files = {name: tmp_path / f"r.{name}" for name in ("json", "markdown", "csv")}
+    options = [part for name, path in files.items() for part in (f"--{name}", path)]
+    done = upres_("evaluate", "fsrcnn,espcn", "--data", folder, "--scale", "3,4,5", "--protocol", "paper,rgb", *options)
+    assert done.returncode == 0, done.stderr
+    evaluations = json.loads(files["json"].read_text())["evaluations"]
+    assert [(e["scale"], e["protocol"], e["model"]) for e in evaluations if e["scale"] != 5] == [
+        (scale, protocol, model)
+        for scale in (3, 4)
+        for protocol in ("paper", "rgb")
+        for model in ("bicubic", "fsrcnn", "espcn")
+    ]
+    assert [e["model"] for e in evaluations if e["scale"] == 5] == ["bicubic"] * 2
+    assert "left out: espcn has no scale 5" in done.stderr
+    assert "warning: set5 has 5 pictures; here are 1." in done.stderr
+    assert "bicubic ×3 on set5 gives" in done.stderr
+    for evaluation in evaluations:
+        assert f"{evaluation['psnr']:.2f}" in done.stdout
+        assert f"| {evaluation['psnr']:.2f} |" in files["markdown"].read_text()
+    rows = list(csv.DictReader(files["csv"].read_text().splitlines()))
+    assert len(rows) == 2 * len(evaluations)
+    assert float(rows[0]["psnr"]) == pytest.approx(evaluations[0]["psnr"], abs=1e-4)
     for arguments, code, says in (
         (["bicubic", "--data", tmp_path / "no"], 1, "no such folder"),
         (["bicubicc", "--data", folder], 2, "did you mean bicubic"),
-        (["bicubic", "--data", folder, "--protocol", "mine"], 2, "mine"),
+        (["espcn", "--data", folder, "--scale", "5"], 2, "espcn has no scale 5; it has 2, 3, 4"),
+        (["bicubic", "--data", folder, "--protocol", "mine"], 2, "no protocol 'mine'; there are paper"),
+        (["bicubic", "--data", folder, "--scale", "2,x"], 2, "--scale is '2,x'; give a whole number"),
+        (["--data", folder], 2, "no model is given"),
+        (["bicubic", "--data", folder, "--json", tmp_path / "no" / "r.json"], 1, "does not exist; create it first"),
     ):
         done = upres_("evaluate", *arguments)
         assert done.returncode == code
         assert says in done.stderr
         assert "Traceback" not in done.stderr
+
+
+def test_compare_writes_sheets_and_pages_and_replaces_none(picture):
+    page, sheet = picture.with_name("page.html"), picture.with_name("sheet.pdf")
+    done = upres_("compare", picture, "--models", "bicubic,espcn", "-s", 3, "-o", page, "-o", sheet, "--differences")
+    assert done.returncode == 0, done.stderr
+    assert page.exists()
+    assert sheet.exists()
+    assert re.search(r"espcn +\d\d\.\d\d dB / 0\.\d{4}", done.stdout)
+    own = upres_("compare", picture, "--crop", "3,4,40,30")
+    assert own.returncode == 0, own.stderr
+    assert f"{picture.stem}-x2-compare.png: crop 3,4,40,30" in own.stdout
+    assert {"bicubic", *(r.name for r in upres.models() if r.scale == 2)} <= set(own.stdout.split())
+    for arguments, code, says in (
+        (["-o", page], 1, "page.html: exists already; give --overwrite"),
+        (["-o", picture.with_name("c.gif")], 2, "the ending is one of .png, .pdf, .html"),
+        (["--crop", "1,2"], 1, "exists already"),
+        (["--crop", "1,2", "--overwrite"], 2, "the crop is '1,2'"),
+    ):
+        done = upres_("compare", picture, *arguments)
+        assert done.returncode == code
+        assert says in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_report_makes_a_page_and_tables(tmp_path):
+    document = tmp_path / "doc.md"
+    document.write_text("<!-- upres report: ours -->\n<!-- upres report: end -->\n")
+    results = REPOSITORY / "docs" / "results"
+    done = upres_("report", results, "-o", tmp_path / "r.html", "--update", document)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "r.html").read_text().startswith("<!doctype html>")
+    assert "| fsrcnn ×2 | 12,809 |" in document.read_text()
+    for arguments, code, says in (
+        ([results], 2, "nothing is asked for; -o names the page"),
+        ([results, "--update", tmp_path / "absent.md"], 1, "absent.md: cannot be read"),
+        ([tmp_path, "-o", tmp_path / "x.html"], 1, "no scores and no runs there"),
+    ):
+        done = upres_("report", *arguments)
+        assert done.returncode == code
+        assert says in done.stderr
 
 
 def test_pack_train_export_and_use(tmp_path, photo):

@@ -5,6 +5,7 @@
     large = upres.upscale(picture, scale=2)             # ndarray in, ndarray out
     double = upres.load("espcn", scale=2)               # for repeated use
     upres.models()                                      # what there is
+    upres.evaluate("espcn", "Set5", scale=2).psnr       # scored as the papers do; any callable too
 
 Importing this loads neither PyTorch nor OpenVINO; each is loaded by the call that needs it.
 """
@@ -27,8 +28,12 @@ from upres.errors import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
+    from upres.evaluation.protocol import ProtocolName
+    from upres.evaluation.report import Evaluation
     from upres.inference.engines import EngineName
     from upres.inference.runtime import Precision
     from upres.inference.upscaler import Bicubic, Upscaler
@@ -46,6 +51,7 @@ __all__ = [
     "UpresError",
     "UsageError",
     "WeightsError",
+    "evaluate",
     "load",
     "models",
     "upscale",
@@ -87,6 +93,43 @@ def load(
     from upres.inference import loading
 
     return loading.load(model, scale, engine=engine, precision=precision, tile=tile)
+
+
+def evaluate(
+    model: str | os.PathLike[str] | Callable[[NDArray[Any]], NDArray[Any]],
+    data: str | os.PathLike[str],
+    scale: int = 2,
+    *,
+    protocol: ProtocolName = "paper",
+) -> Evaluation:
+    """Score a model, or any function that enlarges arrays, on a test set, in float32.
+
+    Args:
+        model: what `upres evaluate` takes: a name, a file, a folder of finished pictures, `cmd:…`; or what `load`
+            returns; or a callable, which gets `(h, w)` luma in [0, 1] under `paper`, RGB `(h, w, 3)` in [0, 1] under
+            `lapsrn`, and `(h, w, 3)` uint8 under `selfexsr` and `rgb`, and returns the same, `scale` times as large.
+        data: the folder of the test pictures.
+        scale: whole factor to reduce and enlarge by.
+        protocol: one of `paper`, `selfexsr`, `lapsrn`, `rgb`; see `upres.evaluation.protocol`.
+
+    Returns:
+        The mean PSNR and SSIM, and those of each picture; `to_dataframe()` makes a pandas DataFrame of it.
+
+    Raises:
+        DataError: there are no test pictures, or some that are not of 8 bits.
+        UsageError: a model, scale or protocol that there is not, or a result of another size.
+    """
+    from pathlib import Path
+
+    from upres.evaluation import others, report
+    from upres.evaluation.protocol import PROTOCOLS
+
+    if protocol not in PROTOCOLS:
+        raise UsageError(f"protocol is {protocol!r}; it must be one of {', '.join(PROTOCOLS)}.")
+    candidate = others.candidate(model, scale)
+    return report.evaluate(
+        candidate.enlarger, Path(data), scale, protocol, model=candidate.name, parameters=candidate.parameters
+    )
 
 
 def models() -> tuple[Record, ...]:

@@ -7,7 +7,8 @@ UpresError
 ├── PictureError                     a picture cannot be read
 ├── OutputError                      a result cannot be written
 ├── WeightsError                     a weights file is damaged or not one of ours
-├── DataError                        a training set cannot be used
+├── DataError                        a training set or a test set cannot be used
+├── ToolError                        another upscaler, run as a command, failed
 ├── Diverged                         a training run's loss is no longer a number
 ├── Interrupted                      a training run was asked to stop, and kept a checkpoint
 └── MissingExtraError (ImportError)  an optional package is absent; names the command that installs it
@@ -60,7 +61,11 @@ class WeightsError(UpresError):
 
 
 class DataError(UpresError):
-    """A training set or pack that cannot be used."""
+    """A training set, pack, test set or file of results that cannot be used."""
+
+
+class ToolError(UpresError):
+    """Another upscaler, run as a command, that failed or left no result."""
 
 
 class Diverged(UpresError):

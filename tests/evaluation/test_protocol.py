@@ -2,14 +2,15 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
 
 import numpy as np
 import pytest
 
 import upres
-from upres.errors import DataError, OutputError, UsageError
+from upres.errors import DataError, MissingExtraError, OutputError, UsageError
 from upres.evaluation import protocol, report
-from upres.images import io
+from upres.images import colour, io
 from upres.images.io import Picture
 from upres.inference.upscaler import Bicubic
 
@@ -59,8 +60,6 @@ def test_a_perfect_upscaler_is_perfect_and_an_offset_costs_what_it_should(photo)
         offset = 0
 
         def luma(self, y):
-            from upres.images import colour
-
             return (colour.to_uint8(colour.luma(photo[:300, :450])) + self.offset) / 255
 
         def __call__(self, picture):
@@ -94,28 +93,88 @@ def test_a_wrong_size_or_a_tiny_picture_is_an_error(photo):
         protocol.score(Bicubic(4), photo[:8, :8], 4)
 
 
-def test_json_has_what_it_should(tmp_path, photo):
+def test_json_holds_everything_and_reads_back(tmp_path, photo):
     folder = tmp_path / "tiny"
     folder.mkdir()
     for name, pixels in (("a", photo), ("b", photo[..., 0]), ("flat", np.full((40, 40), 9, np.uint8))):
         io.write(Picture(pixels, {}), folder / f"{name}.png")
-    result = report.evaluate(upres.load("fsrcnn", 2), folder, 2, model="fsrcnn")
-    result.write_json(tmp_path / "r.json")
+    ours = report.evaluate(upres.load("fsrcnn", 2), folder, 2, model="fsrcnn", parameters=12_809, with_speed=True)
+    plain = report.evaluate(Bicubic(2), folder, 2, "rgb", model="bicubic", with_consistency=True)
+    report.write_json([ours, plain], tmp_path / "r.json")
     record = json.loads((tmp_path / "r.json").read_text())
-    assert {"model", "dataset", "scale", "protocol", "psnr", "ssim", "images"} <= set(record)
-    assert (record["model"], record["dataset"], record["scale"], record["protocol"]) == ("fsrcnn", "tiny", 2, "paper")
-    assert [i["image"] for i in record["images"]] == ["a", "b", "flat"]
-    flat = report.evaluate(Bicubic(2), folder, 2, model="bicubic").to_json()
-    assert json.loads(flat)["images"][2]["psnr"] is None  # infinite: JSON has no word for it
+    assert record["upres"] == upres.__version__
+    assert {"commit", "date", "processor", "cores", "versions"} <= set(record)
+    first, second = record["evaluations"]
+    assert (first["model"], first["dataset"], first["scale"], first["protocol"]) == ("fsrcnn", "tiny", 2, "paper")
+    assert first["parameters"] == 12_809
+    assert first["megapixels_per_second"] > 0
+    assert first["images"]["image"] == ["a", "b", "flat"]
+    assert second["images"]["psnr"][2] is None  # infinite: JSON has no word for it
+    made, (back, bicubic) = report.read_json(tmp_path / "r.json")
+    assert made.commit == record["commit"]
+    assert back.psnr == pytest.approx(ours.psnr, abs=1e-4)
+    assert bicubic.images[2].psnr == np.inf
+    assert bicubic.consistency == pytest.approx(plain.consistency, abs=1e-3)
     with pytest.raises(OutputError, match="could not be written"):
-        result.write_json(tmp_path / "no" / "r.json")
+        report.write_json([ours], tmp_path / "no" / "r.json")
+    (tmp_path / "other.json").write_text("{}")
+    for name, says in (("other.json", "not upres-scores-1"), ("absent.json", "cannot be read as JSON")):
+        with pytest.raises(DataError, match=says):
+            report.read_json(tmp_path / name)
+
+
+def test_consistency_is_perfect_for_the_picture_itself_and_low_for_an_offset(photo):
+    class Truth:
+        offset = 0
+
+        def luma(self, y):
+            return (colour.to_uint8(colour.luma(photo[:300, :450])) + self.offset) / 255
+
+        def __call__(self, picture):
+            return photo[:300, :450] if picture.dtype == np.uint8 else photo[:300, :450] / 255
+
+    for name in protocol.PROTOCOLS:
+        assert protocol.score(Truth(), photo, 3, name, with_consistency=True).consistency > 50, name
+    off = Truth()
+    off.offset = 2
+    agreement = protocol.score(off, photo, 3, with_consistency=True).consistency
+    assert agreement == pytest.approx(10 * np.log10(255**2 / 4), abs=0.01)
+
+
+def test_scores_do_not_depend_on_how_many_pictures_are_scored_at_a_time(shared, monkeypatch):
+    folder = shared / "data" / "test" / "set5"
+    seen = []
+    several = report.evaluate(Bicubic(2), folder, 2, model="bicubic", watch=lambda s: seen.append(s.image))
+    assert seen == sorted(seen)
+    monkeypatch.setattr(report, "_WORKERS", 1)
+    assert report.evaluate(Bicubic(2), folder, 2, model="bicubic") == several
 
 
 def test_unusable_folders_are_named(tmp_path):
     with pytest.raises(DataError, match="no such folder"):
-        list(protocol.pictures(tmp_path / "no"))
+        protocol.picture_files(tmp_path / "no")
     with pytest.raises(DataError, match="no pictures in it"):
-        list(protocol.pictures(tmp_path))
+        protocol.picture_files(tmp_path)
     io.write(Picture(np.zeros((20, 20, 4), np.uint8), {}), tmp_path / "a.png")
     with pytest.raises(DataError, match="20×20×4 uint8; test pictures are gray or RGB of 8 bits"):
-        list(protocol.pictures(tmp_path))
+        protocol.read_picture(tmp_path / "a.png")
+
+
+def test_a_result_becomes_a_dataframe(tmp_path, photo, monkeypatch):
+    io.write(Picture(photo, {}), tmp_path / "a.png")
+    result = report.evaluate(Bicubic(2), tmp_path, 2, model="bicubic")
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(MissingExtraError, match=r"pip install 'upres\[dataframe\]'"):
+        result.to_dataframe()
+    monkeypatch.undo()
+    pandas = pytest.importorskip("pandas")
+    frame = result.to_dataframe()
+    assert isinstance(frame, pandas.DataFrame)
+    assert frame.iloc[0][["model", "dataset", "scale", "protocol", "image"]].tolist() == [
+        "bicubic",
+        tmp_path.name,
+        2,
+        "paper",
+        "a",
+    ]
+    assert frame["psnr"].mean() == result.psnr

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 import upres
+from upres.cli.comparing import compare, report
 from upres.cli.pictures import upscale
 from upres.cli.scores import evaluate, models
 from upres.cli.training import export, pack, train
@@ -39,7 +40,7 @@ def _options(  # pyright: ignore[reportUnusedFunction]
     pass
 
 
-for command in (upscale, models, evaluate, train, export, pack):
+for command in (upscale, models, compare, evaluate, report, train, export, pack):
     app.command()(command)
 
 

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 import upres
-from upres.cli.options import Engine, Precision
+from upres.cli.options import PROTOCOLS, Engine, Precision, ProtocolName, given_models, given_protocols, given_scales
+from upres.errors import OutputError, ScaleError, UsageError
 
 if TYPE_CHECKING:
-    from upres.evaluation.protocol import Score
-
-Protocol = Literal["paper", "selfexsr", "lapsrn", "rgb"]
+    from upres.evaluation.others import Candidate
+    from upres.evaluation.report import Evaluation
+    from upres.evaluation.tables import Group
 
 
 def models(
@@ -44,24 +46,131 @@ def models(
 
 
 def evaluate(
-    model: Annotated[str, typer.Argument(help="bicubic, a name in `upres models`, or an .onnx or .safetensors file.")],
-    data: Annotated[Path, typer.Option(help="The folder of a test set, such as Set5.")],
-    scale: Annotated[int, typer.Option("-s", "--scale", help="Factor to reduce and enlarge by.")] = 2,
-    protocol: Annotated[Protocol, typer.Option(help="How results are made and compared.")] = "paper",
-    json: Annotated[Path | None, typer.Option(help="Also write the scores to this file.")] = None,
-    engine: Annotated[Engine, typer.Option(help="What runs the network.")] = "openvino",
-    precision: Annotated[Precision, typer.Option(help="Of the arithmetic.")] = "f32",
+    data: Annotated[list[Path], typer.Option(help="The folder of a test set, such as Set5; repeat for several.")],
+    models: Annotated[
+        list[str] | None, typer.Argument(help="Names in `upres models`, files, folders, commands.", show_default=False)
+    ] = None,
+    also: Annotated[
+        list[str] | None, typer.Option("-m", "--model", "--models", help="The same, as an option.", show_default=False)
+    ] = None,
+    scale: Annotated[str, typer.Option("-s", "--scale", help="Factors to reduce and enlarge by: 2, or 2,3,4.")] = "2",
+    protocol: Annotated[str, typer.Option(help=f"How results are compared; of {', '.join(PROTOCOLS)}.")] = "paper",
+    json: Annotated[Path | None, typer.Option(help="Write all scores to this file.")] = None,
+    markdown: Annotated[Path | None, typer.Option(help="Write the tables to this file.")] = None,
+    csv: Annotated[Path | None, typer.Option(help="Write all scores to this file.")] = None,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Also reduce results again: PSNR against the input.")
+    ] = False,
+    engine: Annotated[Engine, typer.Option(help="What runs our networks.")] = "openvino",
+    precision: Annotated[Precision, typer.Option(help="Of their arithmetic.")] = "f32",
 ) -> None:
-    """Score a model on a test set as the papers do."""
+    """Score models on test sets as the papers do: bicubic first, then what is given, beside the papers' numbers.
+
+    A model is a name, a file (.onnx, .safetensors, .pb), a folder of finished pictures, or a command:
+    'cmd:tool {input} {output} {scale}'. 'label=…' gives any of them a name, whose last word may be that of a network
+    with a paper. {scale} in a path stands for the scale.
+    Commas part several models, scales or protocols.
+    """
+    from upres.evaluation import provenance, report, tables
+
+    names = given_models([*(models or []), *(also or [])])
+    if not names:
+        raise UsageError("no model is given; name one, such as bicubic or fsrcnn. `upres models` lists them.")
+    protocols = given_protocols(protocol)
+    scales = given_scales(scale)
+    for path in (json, markdown, csv):
+        if path is not None and not path.parent.is_dir():
+            raise OutputError(f"{path}: the folder {path.parent} does not exist; create it first.")
+    made = provenance.here()  # before the work, in which the source may change
+    for folder in data:
+        _check_set(folder)
+    evaluations: list[Evaluation] = []
+    for factor in scales:
+        candidates = _candidates(names, factor, engine, precision, may_lack=len(scales) > 1)
+        for name in protocols:
+            for folder in data:
+                here = [_scored(candidate, folder, factor, name, verify=verify) for candidate in candidates]
+                _check_bicubic(here[0])
+                _print(tables.groups(here)[0])
+                evaluations += here
+    if json is not None:
+        report.write_json(evaluations, json, made)
+    if markdown is not None:
+        report.write_text(tables.markdown(tables.groups(evaluations)), markdown)
+    if csv is not None:
+        report.write_text(tables.as_csv(evaluations), csv)
+
+
+def _candidates(
+    names: list[str], scale: int, engine: Engine, precision: Precision, *, may_lack: bool
+) -> list[Candidate]:
+    """Bicubic, and the models; one that lacks this scale is left out where others are asked for too."""
+    from upres.evaluation import others
+
+    candidates: list[Candidate] = []
+    for name in dict.fromkeys(("bicubic", *names)):
+        try:
+            candidates.append(others.find(name, scale, engine=engine, precision=precision))
+        except ScaleError as error:
+            if not may_lack:
+                raise
+            _note(f"left out: {error}")
+            continue
+        if candidates[-1].found is not None:
+            _note(f"{candidates[-1].name} ×{scale} takes {candidates[-1].found}")
+    return candidates
+
+
+def _scored(candidate: Candidate, folder: Path, scale: int, protocol: ProtocolName, *, verify: bool) -> Evaluation:
     from upres.evaluation import report
 
-    enlarger = upres.load(model, scale, engine=engine, precision=precision)
-    result = report.evaluate(enlarger, data, scale, protocol, model=model, watch=_print_score)
-    print(f"{'mean':24} {result.psnr:7.3f} dB   {result.ssim:.4f}")
-    print(f"{model} ×{scale} on {result.dataset}, {len(result.images)} pictures, protocol {protocol}")
-    if json is not None:
-        result.write_json(json)
+    return report.evaluate(
+        candidate.enlarger,
+        folder,
+        scale,
+        protocol,
+        model=candidate.name,
+        with_consistency=verify,
+        with_speed=True,
+        parameters=candidate.parameters,
+    )
 
 
-def _print_score(score: Score) -> None:
-    print(f"{score.image:24} {score.psnr:7.3f} dB   {score.ssim:.4f}")
+def _check_set(folder: Path) -> None:
+    """Say how this copy of a known set differs from the one that papers used."""
+    from upres.evaluation import protocol, testsets
+
+    pictures = {file.stem: protocol.read_picture(file) for file in protocol.picture_files(folder)}
+    for warning in testsets.differences(testsets.canonical(folder.resolve().name), pictures):
+        _note(f"warning: {warning}")
+
+
+def _check_bicubic(bicubic: Evaluation) -> None:
+    """Say where bicubic does not come out as papers print it."""
+    from upres.evaluation import testsets
+
+    if bicubic.protocol == "paper":
+        off = testsets.bicubic_is_off(testsets.canonical(bicubic.dataset), bicubic.scale, bicubic.psnr)
+        if off is not None:
+            _note(f"warning: {off}")
+
+
+def _print(group: Group) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from upres.evaluation import tables
+
+    table = Table(title=f"{group.title}, {len(group.evaluations[0].images)} pictures", title_justify="left")
+    for heading in tables.COLUMNS:
+        table.add_column(heading, justify="left" if heading == "model" else "right")
+    for evaluation in group.evaluations:
+        table.add_row(*tables.row(evaluation))
+    console = Console(width=None if sys.stdout.isatty() else 120)
+    console.print(table)
+    for sentence in tables.comparisons(group):
+        console.print(f"  {sentence}", highlight=False, soft_wrap=True)
+
+
+def _note(text: str) -> None:
+    print(f"upres: {text}", file=sys.stderr)

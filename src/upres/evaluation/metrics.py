@@ -10,6 +10,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
 from upres.errors import UsageError
+from upres.images.resize import Edges, imresize
 
 _GAUSSIAN = np.exp(-(np.arange(-5, 6) ** 2) / (2 * 1.5**2))
 _WINDOW = _GAUSSIAN / _GAUSSIAN.sum()
@@ -46,6 +47,29 @@ def ssim(result: NDArray[Any], truth: NDArray[Any], *, peak: float = 255.0) -> f
     luminance = (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)
     contrast_and_structure = (2 * covariance + c2) / (variance_x + variance_y + c2)
     return float(np.mean(luminance * contrast_and_structure))
+
+
+def consistency(result: NDArray[Any], low: NDArray[Any], *, edges: Edges = "mirror") -> float:
+    """How faithful an enlargement is to its input: the result, reduced by MATLAB's bicubic, against the input.
+
+    Needs no truth. What the network made up beyond the input leaves this high; what contradicts the input lowers it.
+
+    Args:
+        result: the enlargement, `(s·h, s·w)` or `(s·h, s·w, channels)`, on 0–255.
+        low: what it was made from, `(h, w)` or `(h, w, channels)`, on 0–255; not rounded where the input was not.
+        edges: what lies beyond the border; see `upres.images.resize.contributions`.
+
+    Returns:
+        PSNR in dB, peak 255; infinity for equal pictures.
+
+    Raises:
+        UsageError: the result is not the input enlarged by one whole factor.
+    """
+    height, width = low.shape[:2]
+    scale = result.shape[0] // height
+    if result.shape != (scale * height, scale * width, *low.shape[2:]):
+        raise UsageError(f"consistency compares {low.shape} with an enlargement by a whole factor; got {result.shape}.")
+    return psnr(imresize(result.astype(np.float64), size=(height, width), edges=edges), low)
 
 
 def _windowed(picture: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -14,10 +14,9 @@ A file with one channel is scored on its raw values.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Literal, NamedTuple, Protocol, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,10 +24,13 @@ from numpy.typing import NDArray
 from upres.errors import DataError, UsageError
 from upres.evaluation import metrics
 from upres.images import colour
-from upres.images.resize import imresize
+from upres.images.resize import Edges, imresize
 
 ProtocolName = Literal["paper", "selfexsr", "lapsrn", "rgb"]
 PROTOCOLS: tuple[ProtocolName, ...] = get_args(ProtocolName)
+
+# From 8-bit file to 8-bit file, the reference files were made with edges clamped.
+EDGES: dict[ProtocolName, Edges] = {"paper": "mirror", "lapsrn": "mirror", "selfexsr": "clamp", "rgb": "clamp"}
 
 
 class Enlarger(Protocol):
@@ -45,11 +47,26 @@ class Enlarger(Protocol):
 
 @dataclass(frozen=True)
 class Score:
-    """One picture's result: PSNR in dB, and SSIM where it was asked for."""
+    """One picture's result: PSNR in dB; SSIM, and consistency in dB, where they were asked for."""
 
     image: str
     psnr: float
     ssim: float | None
+    consistency: float | None = None
+
+
+class Enlarged(NamedTuple):
+    """What a protocol compares, on 0–255 and not shaved: `(h, w)` luma, or `(h, w, 3)` under `rgb`.
+
+    Attributes:
+        result: the reduced picture, brought back.
+        truth: the picture, cropped to a multiple of the scale.
+        low: what the result was made from, in the same colour form.
+    """
+
+    result: NDArray[Any]
+    truth: NDArray[Any]
+    low: NDArray[Any]
 
 
 def _cropped(picture: NDArray[Any], scale: int) -> NDArray[Any]:
@@ -59,32 +76,39 @@ def _cropped(picture: NDArray[Any], scale: int) -> NDArray[Any]:
     return picture[:height, :width]
 
 
-def _enlarged_file(enlarger: Enlarger, truth: NDArray[np.uint8], scale: int) -> NDArray[np.uint8]:
-    """From an 8-bit file to an 8-bit file; the reference files were made with edges clamped."""
-    return enlarger(imresize(truth, 1 / scale, edges="clamp"))
+def reduced(picture: NDArray[np.uint8], scale: int, protocol: ProtocolName) -> NDArray[Any]:
+    """What a protocol gives to the model: luma in [0, 1] under `paper`, RGB in [0, 1] under `lapsrn`, else uint8.
 
-
-def enlarge(
-    enlarger: Enlarger, picture: NDArray[np.uint8], scale: int, protocol: ProtocolName
-) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Reduce a picture, let `enlarger` bring it back, and return what is compared: (result, truth) on 0–255.
-
-    Neither is shaved yet. `picture` is `(h, w)` or `(h, w, 3)`, uint8.
+    `picture` is `(h, w)` or `(h, w, 3)`, uint8.
     """
     truth = _cropped(picture, scale)
     match protocol:
         case "paper":
-            luma = colour.to_uint8(colour.luma(truth))
-            low = imresize(luma / 255.0, 1 / scale)
-            return colour.to_uint8(enlarger.luma(low).astype(np.float64) * 255), luma
-        case "selfexsr":
-            result = _enlarged_file(enlarger, truth, scale)
-            return colour.to_uint8(colour.luma(result)), colour.to_uint8(colour.luma(truth))
+            return imresize(colour.to_uint8(colour.luma(truth)) / 255.0, 1 / scale)
         case "lapsrn":
-            result = enlarger(imresize(truth / 255.0, 1 / scale))
-            return colour.luma(colour.to_uint8(result.astype(np.float64) * 255)), colour.luma(truth)
+            return imresize(truth / 255.0, 1 / scale)
+        case "selfexsr" | "rgb":
+            return imresize(truth, 1 / scale, edges=EDGES[protocol])
+
+
+def enlarge(enlarger: Enlarger, picture: NDArray[np.uint8], scale: int, protocol: ProtocolName) -> Enlarged:
+    """Reduce a picture, let `enlarger` bring it back, and return what is compared.
+
+    `picture` is `(h, w)` or `(h, w, 3)`, uint8.
+    """
+    truth, low = _cropped(picture, scale), reduced(picture, scale, protocol)
+    match protocol:
+        case "paper":
+            result = colour.to_uint8(enlarger.luma(low).astype(np.float64) * 255)
+            return Enlarged(result, colour.to_uint8(colour.luma(truth)), low * 255)
+        case "lapsrn":
+            result = colour.to_uint8(enlarger(low).astype(np.float64) * 255)
+            return Enlarged(colour.luma(result), colour.luma(truth), colour.luma(low * 255))
+        case "selfexsr":
+            result = colour.to_uint8(colour.luma(enlarger(low)))
+            return Enlarged(result, colour.to_uint8(colour.luma(truth)), colour.luma(low))
         case "rgb":
-            return _enlarged_file(enlarger, truth, scale), truth
+            return Enlarged(enlarger(low), truth, low)
 
 
 def score(
@@ -95,6 +119,7 @@ def score(
     *,
     image: str = "",
     with_ssim: bool = True,
+    with_consistency: bool = False,
 ) -> Score:
     """Score one picture; see the module for what each protocol does.
 
@@ -105,28 +130,30 @@ def score(
         protocol: one of `PROTOCOLS`.
         image: the name that the score carries.
         with_ssim: also compute SSIM, which takes far longer than PSNR.
+        with_consistency: also reduce the result again and compare it with its input; see `metrics.consistency`.
 
     Raises:
         UsageError: the result does not have the truth's size, or nothing is left after shaving.
     """
     try:
-        result, truth = enlarge(enlarger, picture, scale, protocol)
+        result, truth, low = enlarge(enlarger, picture, scale, protocol)
     except UsageError as error:
         raise UsageError(f"{image or 'picture'}: {error}") from error
     if result.shape != truth.shape:
         raise UsageError(f"{image or 'picture'}: the model gave {result.shape}; {truth.shape} was expected.")
+    agreement = metrics.consistency(result, low, edges=EDGES[protocol]) if with_consistency else None
     inside = (slice(scale, -scale), slice(scale, -scale))
     result, truth = result[inside], truth[inside]
     if truth.size == 0:
         raise UsageError(f"{image or 'picture'}: nothing is left after shaving {scale} pixels a side.")
-    return Score(image, metrics.psnr(result, truth), metrics.ssim(result, truth) if with_ssim else None)
+    return Score(image, metrics.psnr(result, truth), metrics.ssim(result, truth) if with_ssim else None, agreement)
 
 
-def pictures(folder: Path) -> Iterator[tuple[str, NDArray[np.uint8]]]:
-    """The 8-bit pictures of a test set in the order of their names, each with its name.
+def picture_files(folder: Path) -> list[Path]:
+    """The pictures of a test set in the order of their names.
 
     Raises:
-        DataError: the folder is missing or holds no picture, or one is not gray or RGB of 8 bits.
+        DataError: the folder is missing or holds no picture.
     """
     from upres.images import io
 
@@ -135,9 +162,20 @@ def pictures(folder: Path) -> Iterator[tuple[str, NDArray[np.uint8]]]:
     files = sorted(p for p in folder.iterdir() if p.suffix.lower() in io.SAVERS and p.is_file() and p.name[0] != ".")
     if not files:
         raise DataError(f"{folder}: no pictures in it; give the folder that holds the test pictures.")
-    for file in files:
-        pixels = io.read(file).pixels
-        if pixels.dtype != np.uint8 or not (pixels.ndim == 2 or pixels.shape[2] == 3):
-            shape = "×".join(map(str, pixels.shape))
-            raise DataError(f"{file}: {shape} {pixels.dtype}; test pictures are gray or RGB of 8 bits.")
-        yield file.stem, pixels
+    return files
+
+
+def read_picture(file: Path) -> NDArray[np.uint8]:
+    """A test picture, `(h, w)` or `(h, w, 3)`.
+
+    Raises:
+        PictureError: the file cannot be read.
+        DataError: it is not gray or RGB of 8 bits.
+    """
+    from upres.images import io
+
+    pixels = io.read(file).pixels
+    if pixels.dtype != np.uint8 or not (pixels.ndim == 2 or pixels.shape[2] == 3):
+        shape = "×".join(map(str, pixels.shape))
+        raise DataError(f"{file}: {shape} {pixels.dtype}; test pictures are gray or RGB of 8 bits.")
+    return pixels

@@ -4,15 +4,29 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+import os
+import time
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from importlib import import_module
 from pathlib import Path
+from statistics import fmean, median
 from typing import Any
 
-import upres
-from upres.evaluation import protocol
+import numpy as np
+from numpy.typing import NDArray
+
+from upres.errors import DataError, MissingExtraError
+from upres.evaluation import protocol, provenance
+from upres.evaluation.others import FinishedFolder
 from upres.evaluation.protocol import Enlarger, ProtocolName, Score
+from upres.evaluation.provenance import Provenance
 from upres.files import whole_file
+
+FORMAT = "upres-scores-1"
+_WORKERS = min(os.cpu_count() or 1, 8)
+_SPEED_RUNS, _SPEED_SECONDS = 5, 2.0
 
 
 @dataclass(frozen=True)
@@ -26,6 +40,8 @@ class Evaluation:
         scale: factor.
         protocol: one of `upres.evaluation.protocol.PROTOCOLS`.
         images: one score a picture.
+        parameters: how many the model has, where that is known.
+        megapixels_per_second: of output, on the set's largest picture, where it was measured.
     """
 
     model: str
@@ -34,45 +50,126 @@ class Evaluation:
     scale: int
     protocol: ProtocolName
     images: tuple[Score, ...]
+    parameters: int | None = None
+    megapixels_per_second: float | None = None
 
     @property
     def psnr(self) -> float:
         """Mean over the pictures, in dB."""
-        return sum(score.psnr for score in self.images) / len(self.images)
+        return fmean(score.psnr for score in self.images)
 
     @property
     def ssim(self) -> float | None:
         """Mean over the pictures, or None where it was not computed."""
-        values = [score.ssim for score in self.images if score.ssim is not None]
-        return sum(values) / len(values) if values else None
+        return _mean([score.ssim for score in self.images])
 
-    def to_json(self) -> str:
-        """As kept in files; an infinite PSNR (equal pictures) becomes null."""
+    @property
+    def consistency(self) -> float | None:
+        """Mean over the pictures, in dB, or None where it was not computed."""
+        return _mean([score.consistency for score in self.images])
 
-        def finite(value: float | None) -> float | None:
-            return value if value is not None and math.isfinite(value) else None
-
-        record: dict[str, Any] = {
-            "upres": upres.__version__,
-            "model": self.model,
-            "precision": self.precision,
-            "dataset": self.dataset,
-            "scale": self.scale,
-            "protocol": self.protocol,
-            "psnr": finite(self.psnr),
-            "ssim": finite(self.ssim),
-            "images": [{"image": s.image, "psnr": finite(s.psnr), "ssim": finite(s.ssim)} for s in self.images],
-        }
-        return json.dumps(record, indent=2, allow_nan=False) + "\n"
-
-    def write_json(self, path: Path) -> None:
-        """Write `to_json` to a file.
+    def to_dataframe(self) -> Any:
+        """A pandas DataFrame: one row a picture, with the model, set, scale and protocol in each.
 
         Raises:
-            OutputError: the file cannot be written.
+            MissingExtraError: pandas is not installed.
         """
-        with whole_file(path) as temporary:
-            temporary.write_text(self.to_json(), encoding="utf-8")
+        try:
+            pandas = import_module("pandas")
+        except ImportError as error:
+            raise MissingExtraError("pandas", "dataframe") from error
+        about = {"model": self.model, "dataset": self.dataset, "scale": self.scale, "protocol": self.protocol}
+        return pandas.DataFrame([about | asdict(score) for score in self.images])
+
+
+def _mean(values: Sequence[float | None]) -> float | None:
+    there = [value for value in values if value is not None]
+    return fmean(there) if there else None
+
+
+def to_json(evaluations: Iterable[Evaluation], made: Provenance | None = None) -> str:
+    """As kept in files: where the numbers come from, then each evaluation; an infinite PSNR (equal pictures) is null.
+
+    Args:
+        evaluations: made here, unless `made` says otherwise.
+        made: where, and by what.
+    """
+
+    def rounded(value: float | None, digits: int) -> float | None:
+        return round(value, digits) if value is not None and math.isfinite(value) else None
+
+    def record(e: Evaluation) -> dict[str, Any]:
+        images: dict[str, list[Any]] = {
+            "image": [s.image for s in e.images],
+            "psnr": [rounded(s.psnr, 4) for s in e.images],
+            "ssim": [rounded(s.ssim, 6) for s in e.images],
+        }
+        if e.images[0].consistency is not None:
+            images["consistency"] = [rounded(s.consistency, 3) for s in e.images]
+        return {
+            "model": e.model,
+            "scale": e.scale,
+            "dataset": e.dataset,
+            "protocol": e.protocol,
+            "precision": e.precision,
+            "parameters": e.parameters,
+            "megapixels_per_second": rounded(e.megapixels_per_second, 3),
+            "psnr": rounded(e.psnr, 4),
+            "ssim": rounded(e.ssim, 6),
+            "consistency": rounded(e.consistency, 3),
+            "images": images,
+        }
+
+    head: dict[str, Any] = {"format": FORMAT} | asdict(made or provenance.here())
+    lines = ",\n    ".join(json.dumps(record(e), allow_nan=False) for e in evaluations)  # one line an evaluation
+    return json.dumps(head, indent=2).removesuffix("\n}") + f',\n  "evaluations": [\n    {lines}\n  ]\n}}\n'
+
+
+def write_json(evaluations: Iterable[Evaluation], path: Path, made: Provenance | None = None) -> None:
+    """Write `to_json` to a file.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    write_text(to_json(evaluations, made), path)
+
+
+def write_text(text: str, path: Path) -> None:
+    """Write a text file, whole or not at all.
+
+    Raises:
+        OutputError: the file cannot be written.
+    """
+    with whole_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def read_json(path: Path) -> tuple[Provenance, list[Evaluation]]:
+    """The inverse of `write_json`.
+
+    Raises:
+        DataError: the file is missing or not one that `upres evaluate --json` wrote.
+    """
+    try:
+        fields: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: cannot be read as JSON ({error}); give a file of `upres evaluate --json`.") from error
+    if not isinstance(fields, dict) or fields.get("format") != FORMAT:  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise DataError(f"{path}: not {FORMAT}; give a file of `upres evaluate --json`.")
+    made = Provenance(**{name: fields[name] for name in Provenance.__annotations__})
+    return made, [_evaluation(e) for e in fields["evaluations"]]
+
+
+def _evaluation(record: dict[str, Any]) -> Evaluation:
+    def decibels(value: float | None) -> float:
+        return math.inf if value is None else value
+
+    images: dict[str, list[Any]] = record["images"]
+    agreements = map(decibels, images["consistency"]) if "consistency" in images else [None] * len(images["image"])
+    psnrs = map(decibels, images["psnr"])
+    scores = tuple(map(Score, images["image"], psnrs, images["ssim"], agreements))
+    kept = ("model", "precision", "dataset", "scale", "protocol", "parameters", "megapixels_per_second")
+    return Evaluation(images=scores, **{name: record[name] for name in kept})
 
 
 def evaluate(
@@ -83,9 +180,12 @@ def evaluate(
     *,
     model: str,
     with_ssim: bool = True,
+    with_consistency: bool = False,
+    with_speed: bool = False,
+    parameters: int | None = None,
     watch: Callable[[Score], None] = lambda score: None,
 ) -> Evaluation:
-    """Score a model on every picture of a folder.
+    """Score a model on every picture of a folder, several pictures at a time.
 
     Args:
         enlarger: what is scored; `upres.load` makes one.
@@ -94,17 +194,57 @@ def evaluate(
         protocol_name: one of `upres.evaluation.protocol.PROTOCOLS`.
         model: the name that the result carries.
         with_ssim: also compute SSIM.
-        watch: called with each picture's score.
+        with_consistency: also compare each result, reduced again, with what it was made from.
+        with_speed: first time the model alone on the largest picture.
+        parameters: that the result carries.
+        watch: called with each picture's score, in the order of names.
 
     Raises:
         DataError: no pictures there, or one that is not of 8 bits.
         UsageError: a picture too small for the scale, or a model that gives another size.
     """
+    files = protocol.picture_files(folder)
+
+    def score(file: Path) -> Score:
+        return protocol.score(
+            enlarger.of(file.stem) if isinstance(enlarger, FinishedFolder) else enlarger,
+            protocol.read_picture(file),
+            scale,
+            protocol_name,
+            image=file.stem,
+            with_ssim=with_ssim,
+            with_consistency=with_consistency,
+        )
+
+    speed = None
+    if with_speed and not isinstance(enlarger, FinishedFolder):
+        largest = max((protocol.read_picture(file) for file in files), key=lambda pixels: pixels.size)
+        speed = megapixels_per_second(enlarger, largest, scale, protocol_name)
     scores: list[Score] = []
-    for image, picture in protocol.pictures(folder):
-        scores.append(protocol.score(enlarger, picture, scale, protocol_name, image=image, with_ssim=with_ssim))
-        watch(scores[-1])
+    with ThreadPoolExecutor(_WORKERS) as pool:
+        for result in pool.map(score, files):
+            scores.append(result)
+            watch(result)
     precision = getattr(enlarger, "precision", None)
     if precision is not None and protocol_name == "lapsrn":
         precision = "f32"  # its pictures are floats, which never run in bf16
-    return Evaluation(model, precision, folder.resolve().name, scale, protocol_name, tuple(scores))
+    dataset = folder.resolve().name
+    return Evaluation(model, precision, dataset, scale, protocol_name, tuple(scores), parameters, speed)
+
+
+def megapixels_per_second(
+    enlarger: Enlarger, picture: NDArray[np.uint8], scale: int, protocol_name: ProtocolName
+) -> float:
+    """Output megapixels a second on one picture, from the median of up to five runs after one that does not count.
+
+    Under `paper` the network alone runs, on luma; under the other protocols, the way from picture to picture.
+    """
+    low = protocol.reduced(picture, scale, protocol_name)
+    run = enlarger.luma if protocol_name == "paper" else enlarger
+    size = run(low).shape
+    times: list[float] = []
+    while len(times) < _SPEED_RUNS and (not times or sum(times) < _SPEED_SECONDS):
+        started = time.perf_counter()
+        run(low)
+        times.append(time.perf_counter() - started)
+    return size[0] * size[1] / 1e6 / median(times)

@@ -6,6 +6,7 @@ OpenVINO is the default on a CPU; ONNX Runtime is the portable one; PyTorch runs
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -119,52 +120,50 @@ class EnlargesFirst:
         return self._engine.residual(imresize(y, self._scale))
 
 
-class OnnxRuntimeEngine:
-    """An ONNX file on the CPU through ONNX Runtime, in float32."""
+class LumaEngine:
+    """Any function from luma to enlarged luma as an engine."""
 
     workers = 1
+
+    def __init__(self, enlarge: Callable[[NDArray[np.float32]], NDArray[np.float32]]) -> None:
+        self._enlarge = enlarge
+
+    def __call__(self, y: NDArray[np.float32], /) -> NDArray[np.float32]:
+        """See `Engine`."""
+        return self._enlarge(y)
+
+    def residual(self, y: NDArray[np.float32], /) -> NDArray[np.float32]:
+        """See `Engine`."""
+        enlarged = self._enlarge(y)
+        height, width = enlarged.shape
+        return enlarged - imresize(y, size=(height, width))
+
+
+class OnnxRuntimeEngine(LumaEngine):
+    """An ONNX file on the CPU through ONNX Runtime, in float32."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
         try:
             import onnxruntime  # pyright: ignore[reportMissingTypeStubs]
         except ImportError as error:
             raise MissingExtraError("onnxruntime", "onnxruntime") from error
-        self._session: Any = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-        self._input: str = self._session.get_inputs()[0].name
-
-    def __call__(self, y: NDArray[np.float32], /) -> NDArray[np.float32]:
-        """See `Engine`."""
-        return self._session.run(None, {self._input: y[None, None]})[0][0, 0]
-
-    def residual(self, y: NDArray[np.float32], /) -> NDArray[np.float32]:
-        """See `Engine`."""
-        return _less_bicubic(self(y), y)
+        session: Any = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+        name: str = session.get_inputs()[0].name
+        super().__init__(lambda y: session.run(None, {name: y[None, None]})[0][0, 0])
 
 
-class TorchEngine:
+class TorchEngine(LumaEngine):
     """A network in PyTorch, on the device where its weights are, in float32."""
 
-    workers = 1
-
     def __init__(self, network: nn.Module) -> None:
-        self._network = network
+        def enlarge(y: NDArray[np.float32]) -> NDArray[np.float32]:
+            import torch
 
-    def __call__(self, y: NDArray[np.float32], /) -> NDArray[np.float32]:
-        """See `Engine`."""
-        import torch
+            device = next(network.parameters()).device
+            with torch.inference_mode():
+                return network(torch.from_numpy(y)[None, None].to(device))[0, 0].cpu().numpy()
 
-        device = next(self._network.parameters()).device
-        with torch.inference_mode():
-            return self._network(torch.from_numpy(y)[None, None].to(device))[0, 0].cpu().numpy()
-
-    def residual(self, y: NDArray[np.float32], /) -> NDArray[np.float32]:
-        """See `Engine`."""
-        return _less_bicubic(self(y), y)
-
-
-def _less_bicubic(enlarged: NDArray[np.float32], y: NDArray[np.float32]) -> NDArray[np.float32]:
-    height, width = enlarged.shape
-    return enlarged - imresize(y, size=(height, width))
+        super().__init__(enlarge)
 
 
 def read_metadata(path: str | os.PathLike[str]) -> dict[str, str]:

@@ -12,7 +12,6 @@ import math
 import os
 import shutil
 import signal
-import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -33,7 +32,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from upres.data.pack import Pack
 from upres.data.patches import PatchSource
 from upres.errors import Diverged, Interrupted, MissingExtraError, UsageError
-from upres.evaluation import protocol
+from upres.evaluation import protocol, provenance
 from upres.files import make_folder, remove_unfinished
 from upres.inference.engines import TorchEngine
 from upres.inference.upscaler import Bicubic, Upscaler
@@ -163,7 +162,7 @@ def train(
         "data": data.digest,
         "validation": validation.digest if validation else None,
         "init": started_from,
-        "commit": _commit(),
+        "commit": provenance.commit(),
     }
     training, held_out = (data, validation) if validation is not None else data.split(recipe.held_out)
     patches = {
@@ -375,8 +374,8 @@ def _validate(ema: AveragedModel, pack: Pack, scale: int, out: Path | None, step
     engine = TorchEngine(network)
     upscaler = Upscaler(lambda precision: engine, name="in training", scale=scale, halo=network.halo)
     if out is not None and pack.planes:
-        result, truth = protocol.enlarge(upscaler, pack.planes[0], scale, "paper")
-        bicubic, _ = protocol.enlarge(Bicubic(scale), pack.planes[0], scale, "paper")
+        result, truth, _ = protocol.enlarge(upscaler, pack.planes[0], scale, "paper")
+        bicubic = protocol.enlarge(Bicubic(scale), pack.planes[0], scale, "paper").result
         crop = telling_crop(bicubic)
         save_samples(out, {f"step-{step:09d}": result[crop], "bicubic": bicubic[crop], "truth": truth[crop]})
     return _psnr(upscaler, pack, scale)
@@ -496,18 +495,3 @@ class _StopRequest:
     def __exit__(self, *exc_info: object) -> None:
         for number, handler in self._before.items():
             signal.signal(number, handler)
-
-
-def _commit() -> str:
-    """The commit of the running source, `+` for uncommitted changes, `unknown` outside a checkout."""
-    package = Path(__file__).parents[1]
-    git = ["git", "-C", str(package)]
-    try:
-        subprocess.run([*git, "ls-files", "--error-unmatch", __file__], capture_output=True, check=True)
-        commit = subprocess.run([*git, "rev-parse", "HEAD"], capture_output=True, text=True, check=True).stdout.strip()
-        changes = subprocess.run(
-            [*git, "status", "--porcelain", "--", str(package)], capture_output=True, text=True, check=True
-        ).stdout
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-    return commit + "+" * bool(changes)
