@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -10,13 +11,16 @@ from numpy.typing import NDArray
 
 from upres.errors import UsageError
 from upres.images import colour
-from upres.images.resize import imresize
-from upres.inference import tiling
+from upres.images.resize import imresize, imresize_window
+from upres.inference import tiling, windows
 from upres.inference.engines import Engine, Precision
+from upres.inference.windows import Windows
 
-_PEAKS: dict[str, float] = {"uint8": 255, "uint16": 65535, "float32": 1, "float64": 1}
 _LUMA_BLACK, _LUMA_RANGE = 16 / 255, 219 / 255  # BT.601: black at 16, white at 235
 DEFAULT_TILE = 512
+_SHAPE_STEP = 16  # engines prepare for each shape anew, so there should be few
+_BICUBIC_HALO = 3
+_PROJECTION_HALO = 5  # how far one round of back-projection looks: two pixels down, two up, one for rounding
 
 
 class Upscaler:
@@ -29,6 +33,9 @@ class Upscaler:
         halo: how far an output looks in low-resolution pixels; None for a network that cannot be run in tiles.
         precision: of 8-bit pictures and of `luma`: `f32` or `bf16`. Deeper pictures always run in f32.
         tile: side of a tile in low-resolution pixels.
+
+    Attributes:
+        back_projection: how many rounds of back-projection bring the result nearer to the input; see `consistent`.
     """
 
     def __init__(
@@ -43,6 +50,7 @@ class Upscaler:
     ) -> None:
         self.name, self.scale, self.halo, self.tile = name, scale, halo, tile
         self.precision: Precision = precision
+        self.back_projection = 0
         self._make_engine = engine
         self._engines: dict[Precision, Engine] = {}
 
@@ -60,8 +68,20 @@ class Upscaler:
         engine = self._engine(precision or self.precision)
         y = np.ascontiguousarray(y, dtype=np.float32)
         if self.halo is None:
-            return engine(y)
-        return tiling.run(engine, y, scale=self.scale, halo=self.halo, tile=self.tile)
+            large = engine(y)
+        else:
+            large = tiling.run(engine, y, scale=self.scale, halo=self.halo, tile=self.tile)
+        return _back_projected(large, y, self.scale, self.back_projection)
+
+    def consistent(self, rounds: int) -> Upscaler:
+        """The same network with back-projection: what bicubic reduction of the result lacks is enlarged and added.
+
+        Args:
+            rounds: how many times; each brings the reduced result nearer to the input.
+        """
+        other = copy.copy(self)
+        other.back_projection = rounds
+        return other
 
     def __call__(self, picture: NDArray[Any], /) -> NDArray[Any]:
         """Enlarge a picture.
@@ -76,32 +96,99 @@ class Upscaler:
         Raises:
             UsageError: another dtype or shape.
         """
-        peak = _peak(picture)
-        precision: Precision = self.precision if picture.dtype == np.uint8 else "f32"
-        unit = picture.astype(np.float32) / np.float32(peak)
-        flat = unit if unit.ndim == 3 else unit[..., None]
-        if _has_alpha(flat):
-            large = _with_alpha(flat, self.scale, lambda opaque: self._colour(opaque, precision))
-        else:
-            large = self._colour(flat, precision)
-        large = _quantised(large, picture.dtype, peak)
-        return large if picture.ndim == 3 else large[..., 0]
+        large = Enlarged(windows.Pixels(picture), self, self.precision_for(picture.dtype))
+        pixels = windows.collected(large, picture.dtype, tile=self.tile * self.scale)
+        return pixels if picture.ndim == 3 else pixels[..., 0]
 
-    def _colour(self, unit: NDArray[np.float32], precision: Precision) -> NDArray[np.float32]:
-        """`(h, w, 1 | 3)` in [0, 1] → enlarged, unclipped."""
-        if unit.shape[2] == 1:
-            y = unit[..., 0] * np.float32(_LUMA_RANGE) + np.float32(_LUMA_BLACK)
-            return ((self.luma(y, precision=precision) - _LUMA_BLACK) / _LUMA_RANGE)[..., None].astype(np.float32)
-        ycbcr = colour.rgb_to_ycbcr(unit * np.float32(255))
-        large = np.empty((unit.shape[0] * self.scale, unit.shape[1] * self.scale, 3), np.float32)
-        large[..., 0] = self.luma(ycbcr[..., 0] / np.float32(255), precision=precision) * np.float32(255)
-        large[..., 1:] = imresize(ycbcr[..., 1:], self.scale)
-        return (colour.ycbcr_to_rgb(large) / np.float32(255)).astype(np.float32, copy=False)
+    def precision_for(self, dtype: np.dtype[Any]) -> Precision:
+        """That of the arithmetic on pictures of a dtype."""
+        return self.precision if dtype == np.uint8 else "f32"
+
+    def window(self, y: NDArray[np.float32], precision: Precision) -> NDArray[np.float32]:
+        """The network on luma that fits into memory at once; neither tiles nor back-projection."""
+        return self._engine(precision)(np.ascontiguousarray(y))
 
     def _engine(self, precision: Precision) -> Engine:
         if precision not in self._engines:
             self._engines[precision] = self._make_engine(precision)
         return self._engines[precision]
+
+
+class Enlarged:
+    """Another picture enlarged by a network: luma through the network, the rest bicubic."""
+
+    def __init__(self, source: Windows, upscaler: Upscaler, precision: Precision) -> None:
+        self._source, self._upscaler = source, upscaler
+        self._precision: Precision = precision
+        self.size = (source.size[0] * upscaler.scale, source.size[1] * upscaler.scale)
+        self.channels = source.channels
+
+    def __call__(self, rows: slice, columns: slice, /) -> NDArray[np.float32]:
+        """See `Windows`; colours are clipped to [0, 1]."""
+        scale, halo = self._upscaler.scale, self._upscaler.halo
+        margin = _PROJECTION_HALO * self._upscaler.back_projection
+        kept: list[slice] = []  # low-resolution pixels whose enlargement is made
+        read: list[slice] = []  # those that it is made from
+        for span, length in zip((rows, columns), self._source.size, strict=True):
+            keep = slice(max(span.start // scale - margin, 0), min(-(-span.stop // scale) + margin, length))
+            kept.append(keep)
+            read.append(slice(0, length) if halo is None else _widened(keep, max(halo, _BICUBIC_HALO), length))
+        low = self._source(read[0], read[1])
+        large = self._enlarge(low, read, kept)
+        inside = tuple(slice(k.start - r.start, k.stop - r.start) for k, r in zip(kept, read, strict=True))
+        large = _back_projected(large, low[inside], scale, self._upscaler.back_projection)
+        np.clip(large, 0, 1, out=large)
+        top, left = (keep.start * scale for keep in kept)
+        return large[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
+
+    def _enlarge(self, low: NDArray[np.float32], read: list[slice], kept: list[slice]) -> NDArray[np.float32]:
+        """The enlargement of the pixels `kept`, not clipped, from those `read`."""
+        scale = self._upscaler.scale
+        outputs = [slice(span.start * scale, span.stop * scale) for span in kept]
+        within = tuple(
+            slice((k.start - r.start) * scale, (k.stop - r.start) * scale) for k, r in zip(kept, read, strict=True)
+        )
+
+        def bicubic(planes: NDArray[np.float32]) -> NDArray[np.float32]:
+            def part(rows: slice, columns: slice) -> NDArray[np.float32]:
+                top, left = (span.start for span in read)
+                return planes[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
+
+            return imresize_window(part, outputs[0], outputs[1], size=self._source.size, out_size=self.size)
+
+        def network(y: NDArray[np.float32]) -> NDArray[np.float32]:
+            return self._upscaler.window(y, self._precision)[within]
+
+        height, width = (span.stop - span.start for span in outputs)
+        large = np.empty((height, width, self.channels), np.float32)
+        if self.channels < 3:
+            y = low[..., 0] * np.float32(_LUMA_RANGE) + np.float32(_LUMA_BLACK)
+            large[..., 0] = (network(y) - np.float32(_LUMA_BLACK)) / np.float32(_LUMA_RANGE)
+        else:
+            ycbcr = colour.rgb_to_ycbcr(low[..., :3] * np.float32(255))
+            large[..., 0] = network(ycbcr[..., 0] / np.float32(255)) * np.float32(255)
+            large[..., 1:3] = bicubic(ycbcr[..., 1:])
+            large[..., :3] = colour.ycbcr_to_rgb(large[..., :3]) / np.float32(255)
+        if windows.has_alpha(self.channels):
+            large[..., -1:] = bicubic(low[..., -1:])
+        return large
+
+
+def _widened(span: slice, halo: int, length: int) -> slice:
+    """A span with its halo on both sides, moved and cut to lie in the picture, its length one of few."""
+    wanted = span.stop - span.start + 2 * halo
+    window = min(-(-wanted // _SHAPE_STEP) * _SHAPE_STEP, length)
+    first = min(max(span.start - halo, 0), length - window)
+    return slice(first, first + window)
+
+
+def _back_projected(
+    large: NDArray[np.float32], low: NDArray[np.float32], scale: int, rounds: int
+) -> NDArray[np.float32]:
+    """Add, `rounds` times, the enlarged difference between `low` and the reduced `large` (Irani and Peleg 1991)."""
+    for _ in range(rounds):
+        large = large + imresize(low - imresize(large, size=(low.shape[0], low.shape[1])), scale)
+    return large
 
 
 class Bicubic:
@@ -118,72 +205,9 @@ class Bicubic:
 
     def __call__(self, picture: NDArray[Any], /) -> NDArray[Any]:
         """Enlarge a picture; see `Upscaler.__call__`. Without alpha, integers are rounded as MATLAB does."""
-        peak = _peak(picture)
-        if not _has_alpha(picture):
+        windows.peak(picture)
+        if picture.ndim == 2 or not windows.has_alpha(picture.shape[2]):
             large = imresize(picture, self.scale)
             return large if picture.dtype.kind != "f" else np.clip(large, 0, 1)
-        unit = picture.astype(np.float32) / np.float32(peak)
-        return _quantised(_with_alpha(unit, self.scale, self.luma), picture.dtype, peak)
-
-
-def _has_alpha(picture: NDArray[Any]) -> bool:
-    return picture.ndim == 3 and picture.shape[2] in (2, 4)
-
-
-def _with_alpha(unit: NDArray[Any], scale: int, enlarge: Callable[[NDArray[Any]], NDArray[Any]]) -> NDArray[Any]:
-    """Enlarge colours and alpha side by side, once what can hardly be seen has lent its place to what is near it.
-
-    Premultiplied colours would have to be divided by alpha afterwards; a network is not linear, so the two would not
-    match at edges, and a fringe would show.
-    """
-    colours, alpha = unit[..., :-1], unit[..., -1:]
-    large_alpha = np.clip(imresize(alpha, scale), 0, 1)
-    return np.concatenate([enlarge(_filled(colours, alpha)), large_alpha], axis=2)
-
-
-def _filled(colours: NDArray[Any], alpha: NDArray[Any]) -> NDArray[Any]:
-    """Let the colour of pixels of alpha below 1/8 go over into that of their surroundings.
-
-    These are the alpha-weighted mean of the 2×2 block around them, which goes over into its surroundings in turn.
-    """
-    own = np.minimum((8 * alpha) ** 2, 1)
-    if own.min() == 1 or max(alpha.shape) == 1:
-        return colours
-    height, width = alpha.shape[:2]
-    rows, columns = range(0, height, 2), range(0, width, 2)
-
-    def block_sums(values: NDArray[Any]) -> NDArray[Any]:
-        return np.add.reduceat(np.add.reduceat(values, rows, axis=0), columns, axis=1)
-
-    sums = block_sums(alpha)
-    half = block_sums(colours * alpha) / np.maximum(sums, np.finfo(np.float32).tiny)
-    around = _filled(half, sums / 4).repeat(2, axis=0).repeat(2, axis=1)[:height, :width]
-    return colours * own + around * (1 - own)
-
-
-def _quantised(unit: NDArray[np.float32], dtype: np.dtype[Any], peak: float) -> NDArray[Any]:
-    """Clip to [0, 1] and bring to a picture's dtype, integers rounded half up."""
-    clipped = np.clip(unit, 0, 1)
-    if dtype.kind == "f":
-        return clipped.astype(dtype)
-    return np.floor(clipped * np.float32(peak) + np.float32(0.5)).astype(dtype)
-
-
-def _peak(picture: NDArray[Any]) -> float:
-    """The value of white.
-
-    Raises:
-        UsageError: not a picture's dtype or shape.
-    """
-    if not isinstance(picture, np.ndarray):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise UsageError(f"the picture is a {type(picture).__name__}; give an array, as `upres.upscale` describes.")
-    if str(picture.dtype) not in _PEAKS:
-        raise UsageError(f"the picture has dtype {picture.dtype}; give {', '.join(_PEAKS)} (floats in [0, 1]).")
-    shape = picture.shape
-    if not (picture.ndim == 2 or (picture.ndim == 3 and shape[2] in (1, 2, 3, 4))) or 0 in shape:
-        raise UsageError(f"the picture has shape {shape}; give (h, w) or (h, w, 1 to 4), with no empty side.")
-    if picture.dtype.kind == "f":
-        low, high = float(picture.min()), float(picture.max())
-        if not (low >= -1 and high <= 2):  # also catches NaN; some overshoot around [0, 1] is clipped
-            raise UsageError(f"the picture has floats from {low:.4g} to {high:.4g}; bring them to [0, 1] first.")
-    return _PEAKS[str(picture.dtype)]
+        large = windows.Resized(windows.Pixels(picture), (picture.shape[0] * self.scale, picture.shape[1] * self.scale))
+        return windows.collected(large, picture.dtype, tile=DEFAULT_TILE)
