@@ -132,7 +132,7 @@ def pictures(folder: Path) -> Iterator[tuple[str, NDArray[np.uint8]]]:
 
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; give the folder that holds the test pictures.")
-    files = sorted(p for p in folder.iterdir() if p.suffix.lower() in io.SAVERS and p.is_file() and p.name[0] != ".")
+    files = sorted(p for p in folder.iterdir() if p.suffix.lower() in io.SUFFIXES and p.is_file() and p.name[0] != ".")
     if not files:
         raise DataError(f"{folder}: no pictures in it; give the folder that holds the test pictures.")
     for file in files:

@@ -1,7 +1,8 @@
 """Pictures that give any window of themselves, so that a result of any size is made piece by piece.
 
-`Pixels` holds an array; `Resized` stands for the bicubic reduction or enlargement of another; `upscaler.Enlarged` for
-a network's result. Nothing is computed before a window is asked for, and a window equals the same part of the whole.
+`Pixels` and `Samples` hold an array; `Resized` stands for the bicubic reduction or enlargement of another picture;
+`upscaler.Enlarged` for a network's result. Nothing is computed before a window is asked for, and a window equals the
+same part of the whole.
 """
 
 from __future__ import annotations
@@ -34,7 +35,7 @@ class Windows(Protocol):
         ...
 
     def __call__(self, rows: slice, columns: slice, /) -> NDArray[Any]:
-        """`(h, w, channels)`, float32 in [0, 1], or integers where the module says so."""
+        """`(h, w, channels)`, float32 in [0, 1], or the file's own samples from `Samples`."""
         ...
 
 
@@ -87,8 +88,8 @@ class Pixels:
         return _filled(np.concatenate(colours), np.concatenate(alphas), None, -1)
 
 
-class Integers:
-    """A picture in memory as it is, for bicubic interpolation that rounds after each pass, as MATLAB's does."""
+class Samples:
+    """A picture in memory as it is: to be copied, or for bicubic interpolation of integers, rounded as MATLAB does."""
 
     def __init__(self, picture: NDArray[Any]) -> None:
         peak(picture)
