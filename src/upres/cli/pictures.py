@@ -276,7 +276,7 @@ def _record(outcome: Outcome, verified: str) -> dict[str, Any]:
     }
     if outcome.done is not None:
         height, width = outcome.done.size
-        record |= {"width": width, "height": height, "pages": outcome.done.pages}
+        record |= {"width": width, "height": height, "pages": outcome.done.pages, "lost": outcome.done.lost}
     if verified:
         record["psnr"] = float(verified.split()[-2])
     return record | ({} if outcome.error is None else {"error": outcome.error})

@@ -25,6 +25,7 @@ class Format:
         alpha: whether it has transparency.
         pages: whether it holds several pages or frames.
         max_side: the longest side in pixels, by its specification or its encoder.
+        carries: what besides pixels, of ICC, EXIF, XMP and IPTC, it has a place for that libvips fills.
         whole: whether its encoder needs the whole result in memory.
     """
 
@@ -35,6 +36,7 @@ class Format:
     alpha: bool
     pages: bool
     max_side: int
+    carries: tuple[str, ...]
     whole: bool = False
 
     def dtype(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
@@ -45,12 +47,45 @@ class Format:
 
 
 FORMATS = (
-    Format("png", (".png",), 16, gray=True, alpha=True, pages=False, max_side=2**31 - 1),
-    Format("jpeg", (".jpg", ".jpeg", ".jpe", ".jfif"), 8, gray=True, alpha=False, pages=False, max_side=65_500),
-    Format("webp", (".webp",), 8, gray=False, alpha=True, pages=True, max_side=16_383, whole=True),
-    Format("tiff", (".tif", ".tiff"), 32, gray=True, alpha=True, pages=True, max_side=2**31 - 1),
-    Format("avif", (".avif",), 16, gray=False, alpha=True, pages=False, max_side=16_384, whole=True),
-    Format("gif", (".gif",), 8, gray=False, alpha=True, pages=True, max_side=65_535, whole=True),
+    Format(
+        "png", (".png",), 16, gray=True, alpha=True, pages=False, max_side=2**31 - 1, carries=("icc", "exif", "xmp")
+    ),
+    Format(
+        "jpeg",
+        (".jpg", ".jpeg", ".jpe", ".jfif"),
+        8,
+        gray=True,
+        alpha=False,
+        pages=False,
+        max_side=65_500,
+        carries=("icc", "exif", "xmp", "iptc"),
+    ),
+    Format(
+        "webp",
+        (".webp",),
+        8,
+        gray=False,
+        alpha=True,
+        pages=True,
+        max_side=16_383,
+        carries=("icc", "exif", "xmp"),
+        whole=True,
+    ),
+    Format(
+        "tiff", (".tif", ".tiff"), 32, gray=True, alpha=True, pages=True, max_side=2**31 - 1, carries=("icc", "xmp")
+    ),
+    Format(
+        "avif",
+        (".avif",),
+        16,
+        gray=False,
+        alpha=True,
+        pages=False,
+        max_side=16_384,
+        carries=("icc", "exif", "xmp"),
+        whole=True,
+    ),
+    Format("gif", (".gif",), 8, gray=False, alpha=True, pages=True, max_side=65_535, carries=(), whole=True),
 )
 SUFFIXES = tuple(suffix for format in FORMATS for suffix in format.suffixes)
 _DEFAULT_QUALITY: dict[str, int] = {"jpeg": 95, "webp": 95, "avif": 85}

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 MAX_PIXELS = 250_000_000
 _LOADERS = ("Jpeg", "Uhdr", "Png", "Webp", "Tiff", "Heif", "Nsgif", "Jxl", "Jp2k", "Ppm", "Rad")
 _FORMAT_OF_LOADER = {"Jpeg": "jpeg", "Uhdr": "jpeg", "Webp": "webp", "Tiff": "tiff", "Heif": "avif", "Nsgif": "gif"}
+_LARGE_TIFF = 3 * 2**30  # bytes; offsets in a TIFF file have 32 bits, in a BigTIFF 64
 _CARRIED_BLOCKS = ("icc-profile-data", "exif-data", "xmp-data", "iptc-data")
 _CARRIED_VALUES = ("loop", "delay", "resolution-unit", "image-description", "gif-comment")
 _PLAIN_SPACES = ("b-w", "srgb", "rgb", "grey16", "rgb16", "scrgb", "multiband")
@@ -210,7 +211,29 @@ def _carried(image: pyvips.Image) -> dict[str, Any]:
     fields = set(image.get_fields())
     blocks = {name: bytes(cast(bytes, image.get(name))) for name in _CARRIED_BLOCKS if name in fields}
     names = [name for name in fields if name in _CARRIED_VALUES or name.startswith("png-comment-")]
+    if "exif-data" in blocks:
+        blocks["exif-data"] = _without_thumbnail(blocks["exif-data"])
     return blocks | {name: image.get(name) for name in sorted(names)}
+
+
+def _without_thumbnail(exif: bytes) -> bytes:
+    """An EXIF block whose first directory is its last: the second is that of a thumbnail, which shows the old picture.
+
+    Source: EXIF 2.32, 4.5 (a TIFF header, then directories of 12 bytes an entry that are chained by offsets).
+    """
+    start = 6 if exif[:6] == b"Exif\0\0" else 0
+    order = "big" if exif[start : start + 2] == b"MM" else "little"
+    directory = start + int.from_bytes(exif[start + 4 : start + 8], order)
+    following = directory + 2 + 12 * int.from_bytes(exif[directory : directory + 2], order)
+    if following + 4 > len(exif):  # damaged, which libvips will notice
+        return exif
+    return exif[:following] + bytes(4) + exif[following + 4 :]
+
+
+def lost(picture: Picture, format: Format) -> list[str]:
+    """What the picture carries and a file of this format will not: of ICC profile, EXIF, XMP and IPTC."""
+    names = (block.partition("-")[0] for block in _CARRIED_BLOCKS if block in picture.carried)
+    return [name.upper() for name in names if name not in format.carries]
 
 
 def check_output(path: str | os.PathLike[str], *, overwrite: bool, encoding: Encoding | None = None) -> Format:
@@ -243,23 +266,26 @@ def check_output(path: str | os.PathLike[str], *, overwrite: bool, encoding: Enc
     return format
 
 
-def check_fits(path: str | os.PathLike[str], format: Format, size: tuple[int, int], picture: Picture) -> None:
+def check_fits(
+    path: str | os.PathLike[str], format: Format, size: tuple[int, int], *, channels: int, pages: int
+) -> None:
     """Refuse, before any work is done, what a format cannot hold.
 
     Args:
         path: for the message.
         format: what the file will be.
         size: height and width of a page.
-        picture: what it is made from.
+        channels: 1 to 4.
+        pages: below each other.
 
     Raises:
         UsageError: transparency, pages, or a side that the format has not.
     """
-    if not format.alpha and picture.pixels.ndim == 3 and picture.pixels.shape[2] in (2, 4):
+    if not format.alpha and channels in (2, 4):
         raise UsageError(f"{path}: JPEG has no transparency; write .png, .webp or .tif instead.")
-    if picture.pages > 1 and not format.pages:
+    if pages > 1 and not format.pages:
         raise UsageError(
-            f"{path}: {format.name} holds one picture, not {picture.pages} pages or frames; write .tif, .webp or .gif."
+            f"{path}: {format.name} holds one picture, not {pages} pages or frames; write .tif, .webp or .gif."
         )
     if max(size) > format.max_side:
         raise UsageError(
@@ -328,7 +354,7 @@ def write_rows(
     """
     pyvips = _vips()
     height, width, channels = shape
-    check_fits(path, format, (height // picture.pages, width), picture)
+    check_fits(path, format, (height // picture.pages, width), channels=channels, pages=picture.pages)
     dtype = format.dtype(picture.pixels.dtype)
     tiff = ComputedTiff(rows, shape, dtype)
     with whole_file(path) as temporary:
@@ -345,9 +371,11 @@ def write_rows(
             image = _with_carried(image, picture, page_height=height // picture.pages)
             if channels < 3 and not format.gray:
                 image = _in_colour(image, picture.carried.get("icc-profile-data"))
-            with temporary.open("wb") as file:
+            with temporary.open("w+b") as file:
                 target = pyvips.Target.new_to_descriptor(file.fileno())
                 options = (encoding or Encoding()).options(format, deep=dtype != np.uint8)
+                if format.name == "tiff" and height * width * channels * dtype.itemsize > _LARGE_TIFF:
+                    options["bigtiff"] = True
                 image.write_to_target(target, format.suffixes[0], **options)
                 os.fsync(file.fileno())
             if written is not None:

@@ -27,6 +27,7 @@ MAX_BACK_PROJECTION = 20
 _OWN_BYTES = 300_000_000  # Python, libvips and OpenVINO with a network, before the first picture
 _FLOATS_A_PIXEL = 8  # temporary float32 values in a tile, for each channel
 _SMALLEST_TILE = 64
+_LARGEST_FACTOR = 4  # that a tile of the result grows by
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,17 +64,25 @@ class Settings:
 
 @dataclass(frozen=True)
 class Done:
-    """What was written: the result's size a page, and by which steps it came about."""
+    """What was written.
+
+    Attributes:
+        size: height and width of a page.
+        pages: or frames.
+        input_size: height and width of the input's.
+        lost: what the input carries that the result's format has no place for.
+    """
 
     size: tuple[int, int]
     pages: int
-    steps: tuple[int, ...]
     input_size: tuple[int, int]
+    lost: list[str]
 
     def describe(self) -> str:
         """`160×120`, with what is out of the ordinary."""
         height, width = self.size
         text = f"{width}×{height}" + (f", {self.pages} pages" if self.pages > 1 else "")
+        text += f", without its {' and '.join(self.lost)}" if self.lost else ""
         if self.size == self.input_size:
             return f"{text}, the size it had: pixels kept, no network"
         if height <= self.input_size[0] and width <= self.input_size[1]:
@@ -113,14 +122,10 @@ class Enlarger:
         opaque = pixels.ndim == 2 or not windows.has_alpha(pixels.shape[2])
         as_matlab = self.settings.model == "bicubic" and opaque and dtype.kind != "f"
         picture: Windows = Samples(pixels) if pixels.dtype == dtype and (copied or as_matlab) else Pixels(pixels)
-        for scale in self.steps(picture.size, size):
+        for scale in sizes.steps(picture.size, size, self._scales):
             upscaler = self._load(scale)
             picture = Enlarged(picture, upscaler, upscaler.precision_for(pixels.dtype))
         return picture if picture.size == size else Resized(picture, size)
-
-    def steps(self, size: tuple[int, int], wanted: tuple[int, int]) -> tuple[int, ...]:
-        """The scales that the network enlarges by in turn."""
-        return sizes.steps(size, wanted, self._scales)
 
     def file(
         self,
@@ -152,6 +157,7 @@ class Enlarger:
 
         def tile(shape: tuple[int, ...], pages: int, dtype: np.dtype[Any]) -> int:
             size = self.settings.wanted.of((shape[0] // pages, shape[1]))
+            io.check_fits(target, format, size, channels=shape[2] if len(shape) == 3 else 1, pages=pages)
             return _tile(shape, pages, dtype, size, format, memory=memory)
 
         try:
@@ -169,7 +175,7 @@ class Enlarger:
             raise TooLittleMemory(f"{name}: {error}") from error
         except MemoryError as error:
             raise PictureError(f"{name}: there is not enough memory for the result; take a smaller scale.") from error
-        return Done(size, picture.pages, self.steps((height, width), size), (height, width))
+        return Done(size, picture.pages, (height, width), io.lost(picture, format))
 
     def _rows(self, picture: Picture, size: tuple[int, int], format: Format, tile: int) -> Iterator[NDArray[Any]]:
         dtype = format.dtype(picture.pixels.dtype)
@@ -210,7 +216,7 @@ def _tile(
         fixed += size[0] * size[1] * pages * max(channels, 3) * item * 2
     tile = DEFAULT_TILE
     while True:
-        side = int(tile * factor)
+        side = int(tile * min(factor, _LARGEST_FACTOR))
         strips = 2 * min(side, size[0]) * size[1] * channels * item
         needed = fixed + strips + min(side, size[0]) * min(side, size[1]) * channels * 4 * _FLOATS_A_PIXEL
         if needed <= memory:
