@@ -99,9 +99,9 @@ def read(
             raise PictureError(f"{name}: holds {count} pages or frames; give a file with one picture.")
         megapixels = image.width * image.height * count / 1e6
         if megapixels * 1e6 > max_pixels:
-            size = f"{image.width}×{image.height}" + (f" on {count} pages" if count > 1 else "")
+            size = f"{image.width}×{image.height} pixels" + (f" on {count} pages" if count > 1 else "")
             raise PictureError(
-                f"{name}: has {size} pixels, {megapixels:,g} megapixels; the limit is {max_pixels / 1e6:,g} "
+                f"{name}: has {size}, {megapixels:,g} megapixels; the limit is {max_pixels / 1e6:,g} "
                 "(--max-megapixels)."
             )
         if count > 1:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import threading
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -18,6 +19,9 @@ from upres.inference.windows import Windows
 
 _LUMA_BLACK, _LUMA_RANGE = 16 / 255, 219 / 255  # BT.601: black at 16, white at 235
 DEFAULT_TILE = 512
+# OpenVINO's Python binding sets itself up on first use under locks that it holds while it waits for the interpreter:
+# two threads that make their first engine, or run one for the first time, wait for each other for ever.
+_MAKING = threading.Lock()
 _SHAPE_STEP = 16  # engines prepare for each shape anew, so there should be few
 _BICUBIC_HALO = 3
 _PROJECTION_HALO = 5  # how far one round of back-projection looks: two pixels down, two up, one for rounding
@@ -109,9 +113,12 @@ class Upscaler:
         return self._engine(precision)(np.ascontiguousarray(y))
 
     def _engine(self, precision: Precision) -> Engine:
-        if precision not in self._engines:
-            self._engines[precision] = self._make_engine(precision)
-        return self._engines[precision]
+        with _MAKING:
+            if precision not in self._engines:
+                engine = self._make_engine(precision)
+                engine(np.zeros((1, 1), np.float32))
+                self._engines[precision] = engine
+            return self._engines[precision]
 
 
 class Enlarged:
