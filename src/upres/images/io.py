@@ -111,7 +111,8 @@ def read(
             admit((image.height, image.width, image.bands), count, np.dtype(_DTYPES[str(image.format)]))
         try:
             image = _upright_gray_or_rgb(image)
-            pixels = image.numpy()
+            shape = (image.height, image.width, image.bands)
+            pixels = np.asarray(image.numpy()).reshape(shape if image.bands > 1 else shape[:2])  # 1×1 comes as a number
         except pyvips.Error as error:
             raise PictureError(f"{name}: the picture is damaged or cut short ({_reason(error)}).") from error
     return Picture(np.ascontiguousarray(pixels), _carried(image), (image.xres, image.yres), count)
