@@ -3,8 +3,10 @@ from __future__ import annotations
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -290,3 +292,79 @@ def test_a_folder_of_pictures_is_estimated_and_trained_on(tmp_path, photo):
     again = upres_("train", "fsrcnn", "--recipe", "paper", "--held-out", 1, "--data", pictures, "--dry-run")
     assert again.returncode == 0, again.stderr
     assert "a step: 128 patches of 7×7" in again.stdout
+
+
+def test_standard_input_and_output(picture):
+    content = picture.read_bytes()
+    command = [sys.executable, "-m", "upres", "upscale", "-", "-o", "-"]
+    done = subprocess.run(command, input=content, capture_output=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout[:8] == b"\x89PNG\r\n\x1a\n"  # as what came in
+    np.testing.assert_array_equal(io.read(done.stdout).pixels, upres.upscale(io.read(picture).pixels, 2))
+    jpeg = subprocess.run([*command, "--format", "jpeg"], input=content, capture_output=True, timeout=300)
+    assert jpeg.stdout[:2] == b"\xff\xd8"
+    for wrong, says in (
+        (b"", b"upres: standard input is empty; give a picture file.\n"),
+        (content[:-40], b"upres: standard input: the picture is damaged or cut short"),
+        (b"text", b"upres: standard input: not a picture that upres can read"),
+    ):
+        done = subprocess.run(command, input=wrong, capture_output=True, timeout=300)
+        assert (done.returncode, done.stdout) == (1, b"")
+        assert done.stderr.startswith(says)
+
+
+def test_any_size_and_verification(picture):
+    done = upres_("upscale", picture, "--fit", "300x300", "--verify", "--json")
+    assert done.returncode == 0, done.stderr
+    record = json.loads(done.stdout)
+    assert record["result"] == str(picture.with_name("photo-300x300.png"))
+    assert (record["status"], record["width"], record["height"]) == ("done", 300, 225)
+    assert 35 < record["psnr"] < 80
+    smaller = upres_("upscale", picture, "--width", 40)
+    assert "photo-w40.png: 40×30, smaller than it was: reduced by bicubic interpolation, no network" in smaller.stdout
+    same = upres_("upscale", picture, "--scale", 1, "--format", "tiff", "-o", picture.with_name("same.tif"))
+    assert ", the size it had: pixels kept, no network" in same.stdout
+    np.testing.assert_array_equal(io.read(picture.with_name("same.tif")).pixels, io.read(picture).pixels)
+
+
+def test_quality_effort_and_format_have_an_effect(picture):
+    sizes = {}
+    for name, arguments in {
+        "high.jpg": ["--quality", 98],
+        "low.jpg": ["--quality", 30],
+        "quick.png": ["--effort", 1],
+        "small.png": ["--effort", 9],
+        "exact.webp": ["--lossless"],
+    }.items():
+        assert upres_("upscale", picture, "-m", "bicubic", "-o", picture.with_name(name), *arguments).returncode == 0
+        sizes[name] = picture.with_name(name).stat().st_size
+    assert sizes["high.jpg"] > 2 * sizes["low.jpg"]
+    assert sizes["quick.png"] > sizes["small.png"]
+    exact = io.read(picture.with_name("exact.webp")).pixels
+    np.testing.assert_array_equal(exact, io.read(picture.with_name("small.png")).pixels)
+    assert upres_("upscale", picture, "--format", "avif").returncode == 0
+    assert io.format_of(picture.with_name("photo-x2.avif")).name == "avif"
+
+
+def test_what_a_format_cannot_carry_is_said(tmp_path, photo):
+    caption = b"Photoshop 3.0\x008BIM\x04\x04\0\0\0\0\0\x0c\x1c\x02\x78\x00\x07A cat !"
+    io.write(Picture(photo, {"iptc-data": caption}), tmp_path / "a.jpg")
+    done = upres_("upscale", tmp_path / "a.jpg", "-m", "bicubic", "--format", "png")
+    assert "902×600, without its IPTC" in done.stdout
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs signals")
+def test_ctrl_c_leaves_nothing(tmp_path, photo):
+    io.write(Picture(np.tile(photo, (12, 8, 1))), tmp_path / "large.png")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "large.png").rename(tmp_path / "in" / "large.png")
+    command = [sys.executable, "-m", "upres", "upscale", tmp_path / "in", "-o", tmp_path / "out"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not list((tmp_path / "out").glob(".upres-*")):
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert "Traceback" not in errors
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [".upres.jsonl"]

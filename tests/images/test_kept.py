@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import pyvips
 import tifffile
-from PIL import Image, ImageCms
+from PIL import Image, ImageCms, ImageOps
 
 from upres.images import formats, io
 from upres.images.io import Picture
@@ -66,8 +66,6 @@ def test_orientation_is_applied_once(tmp_path, orientation):
     pixels[-16:, :16] = (0, 255, 0)
     Image.fromarray(pixels).save(tmp_path / "in.jpg", exif=exif(orientation), quality=100, subsampling=0)
     with Image.open(tmp_path / "in.jpg") as source:
-        from PIL import ImageOps
-
         upright = np.asarray(ImageOps.exif_transpose(source))
     for suffix in (".jpg", ".png", ".webp", ".tif"):
         out = through(tmp_path / "in.jpg", tmp_path / f"out{orientation}{suffix}")
@@ -76,6 +74,21 @@ def test_orientation_is_applied_once(tmp_path, orientation):
             shown = np.asarray(ImageOps.exif_transpose(result).convert("RGB"))
         assert shown.shape == upright.shape
         assert np.abs(shown.astype(int) - upright).mean() < 3
+
+
+@pytest.mark.parametrize("orientation", range(2, 9))
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif"])
+def test_large_pictures_are_turned_too(tmp_path, orientation, suffix):
+    """Larger than the rows that libvips keeps while it reads from the top."""
+    pixels = np.kron(np.random.default_rng(0).integers(0, 256, (50, 40, 3), np.uint8), np.ones((64, 16, 1), np.uint8))
+    path = tmp_path / f"in{suffix}"
+    Image.fromarray(pixels).save(path, exif=exif(orientation), quality=100, subsampling=0)
+    with Image.open(path) as source:
+        expected = np.asarray(ImageOps.exif_transpose(source)).astype(int)
+    admitted = []
+    read = io.read(path, admit=lambda shape, pages, dtype: admitted.append(shape)).pixels
+    assert admitted == [read.shape] == [expected.shape]
+    assert np.abs(read - expected).mean() < 2
 
 
 def test_thumbnails_are_dropped(tmp_path, photo):

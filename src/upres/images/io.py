@@ -107,15 +107,20 @@ def read(
         if count > 1:
             image = _opened(name, source, {"n": -1})
         _refuse_what_would_be_lost(name, image)
-        if admit is not None:
-            admit((image.height, image.width, image.bands), count, np.dtype(_DTYPES[str(image.format)]))
         try:
-            image = _upright_gray_or_rgb(image)
+            image = _gray_or_rgb(image)
+            orientation = cast(int, image.get("orientation")) if "orientation" in image.get_fields() else 1
             shape = (image.height, image.width, image.bands)
+            if admit is not None:
+                turned = shape if orientation < 5 else (image.width * count, image.height // count, image.bands)
+                admit(turned, count, np.dtype(_DTYPES[str(image.format)]))
             pixels = np.asarray(image.numpy()).reshape(shape if image.bands > 1 else shape[:2])  # 1×1 comes as a number
         except pyvips.Error as error:
             raise PictureError(f"{name}: the picture is damaged or cut short ({_reason(error)}).") from error
-    return Picture(np.ascontiguousarray(pixels), _carried(image), (image.xres, image.yres), count)
+    if orientation > 1:
+        pixels = np.concatenate([_upright(page, orientation) for page in np.split(pixels, count)])
+    resolution = (image.xres, image.yres) if orientation < 5 else (image.yres, image.xres)
+    return Picture(pixels, _carried(image), resolution, count)
 
 
 def format_of(file: str | os.PathLike[str] | bytes) -> Format:
@@ -195,8 +200,15 @@ def _reason(error: Exception) -> str:
     return lines[-1] if lines else "no reason given"
 
 
-def _upright_gray_or_rgb(image: pyvips.Image) -> pyvips.Image:
-    image = image.autorot()
+def _upright(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """Pixels as EXIF's orientation 2 to 8 wants them seen. (libvips' own way needs the whole picture beforehand.)"""
+    if orientation >= 5:
+        pixels = pixels.swapaxes(0, 1)
+    mirrored_down, mirrored_across = orientation in (3, 4, 7, 8), orientation in (2, 3, 6, 7)
+    return pixels[:: -1 if mirrored_down else 1, :: -1 if mirrored_across else 1]
+
+
+def _gray_or_rgb(image: pyvips.Image) -> pyvips.Image:
     if image.interpretation not in _PLAIN_SPACES:
         has_profile = "icc-profile-data" in image.get_fields()
         deep = image.format != "uchar"
