@@ -5,8 +5,10 @@ import json
 import os
 import re
 import resource
+import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -97,9 +99,20 @@ def _bad_files(folder, photo):
         (["empty.jpg"], 1, "empty.jpg: the file is empty"),
         (["text.jpg"], 1, "text.jpg: not a picture that upres can read"),
         (["zero.png"], 1, "zero.png: not a picture that upres can read"),
-        (["."], 1, ".: this is a folder"),
-        (["good.png", "--scale", "7"], 2, "fsrcnn has no scale 7; it has 2, 3, 4. Choose one of these."),
-        (["good.png", "--scale", "0"], 2, "scale is 0; it must be a whole number from 1 up."),
+        (["good.png", "--scale", "0"], 2, "scale is 0; it must be a finite number above 0."),
+        (["good.png", "--scale", "2", "--width", "9"], 2, "the size is given by scale and width; give one of"),
+        (["good.png", "--fit", "9"], 2, "fit is '9'; give width and height as in 1920x1080."),
+        (["good.png", "--memory", "much"], 2, "memory is 'much'; give a number with a unit, as in 800MB or 2GB."),
+        (["good.png", "--memory", "1MB"], 1, "are allowed (--memory)."),
+        (["good.png", "--max-megapixels", "0.0001"], 1, "20×20 pixels, 0.0004 megapixels; the limit is 0.0001 ("),
+        (["good.png", "--quality", "0"], 2, "quality is 0; it must lie between 1 and 100."),
+        (["good.png", "--format", "webp", "--effort", "7"], 2, "effort is 7; for webp it lies between 0 and 6."),
+        (["good.png", "--format", "gif", "--lossless"], 2, "gif cannot be lossless; use png, tiff, webp or avif."),
+        (["good.png", "--scale", "900", "--format", "webp"], 1, "18000×18000 pixels; webp has at most 16,383 a side"),
+        (["good.png", "--back-projection", "21"], 2, "back-projection is 21; it must lie between 0 and 20."),
+        (["good.png", "--back-projection", "1", "-m", "bicubic"], 2, "back-projection is for networks"),
+        (["good.png", "-", "-o", "a.png"], 2, "- stands for one picture"),
+        (["nothing/*.png", "-o", "out"], 1, "no picture in it"),
         (["good.png", "--model", "espcm"], 2, "unknown model 'espcm'; did you mean espcn"),
         (["good.png", "--model", "no.onnx"], 1, "no.onnx: no such model file; check the path."),
         (["good.png", "-o", "a.xyz"], 2, "cannot write a file ending in '.xyz'; use one of .png"),
@@ -110,7 +123,7 @@ def _bad_files(folder, photo):
         (["good.png", "good.png"], 2, "good-x2.png: would be written twice"),
         (["n" * 300 + ".png"], 1, "cannot be opened (File name too long)"),
         (["float.tif"], 1, "float.tif: the picture has floats from 0 to 300; bring them to [0, 1] first."),
-        (["pages.tif"], 1, "pages.tif: holds 2 pages or frames; give a file with one picture."),
+        (["pages.tif", "-o", "a.jpg"], 1, "a.jpg: jpeg holds one picture, not 2 pages or frames; write .tif, .webp"),
         (["signed.tif"], 1, "signed.tif: has short samples; give 8 or 16 bits without sign, or floats."),
         ([], 2, "Missing argument"),
     ],
@@ -340,3 +353,79 @@ def test_a_folder_of_pictures_is_estimated_and_trained_on(tmp_path, photo):
     again = upres_("train", "fsrcnn", "--recipe", "paper", "--held-out", 1, "--data", pictures, "--dry-run")
     assert again.returncode == 0, again.stderr
     assert "a step: 128 patches of 7×7" in again.stdout
+
+
+def test_standard_input_and_output(picture):
+    content = picture.read_bytes()
+    command = [sys.executable, "-m", "upres", "upscale", "-", "-o", "-"]
+    done = subprocess.run(command, input=content, capture_output=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout[:8] == b"\x89PNG\r\n\x1a\n"  # as what came in
+    np.testing.assert_array_equal(io.read(done.stdout).pixels, upres.upscale(io.read(picture).pixels, 2))
+    jpeg = subprocess.run([*command, "--format", "jpeg"], input=content, capture_output=True, timeout=300)
+    assert jpeg.stdout[:2] == b"\xff\xd8"
+    for wrong, says in (
+        (b"", b"upres: standard input is empty; give a picture file.\n"),
+        (content[:-40], b"upres: standard input: the picture is damaged or cut short"),
+        (b"text", b"upres: standard input: not a picture that upres can read"),
+    ):
+        done = subprocess.run(command, input=wrong, capture_output=True, timeout=300)
+        assert (done.returncode, done.stdout) == (1, b"")
+        assert done.stderr.startswith(says)
+
+
+def test_any_size_and_verification(picture):
+    done = upres_("upscale", picture, "--fit", "300x300", "--verify", "--json")
+    assert done.returncode == 0, done.stderr
+    record = json.loads(done.stdout)
+    assert record["result"] == str(picture.with_name("photo-300x300.png"))
+    assert (record["status"], record["width"], record["height"]) == ("done", 300, 225)
+    assert 35 < record["psnr"] < 80
+    smaller = upres_("upscale", picture, "--width", 40)
+    assert "photo-w40.png: 40×30, smaller than it was: reduced by bicubic interpolation, no network" in smaller.stdout
+    same = upres_("upscale", picture, "--scale", 1, "--format", "tiff", "-o", picture.with_name("same.tif"))
+    assert ", the size it had: pixels kept, no network" in same.stdout
+    np.testing.assert_array_equal(io.read(picture.with_name("same.tif")).pixels, io.read(picture).pixels)
+
+
+def test_quality_effort_and_format_have_an_effect(picture):
+    sizes = {}
+    for name, arguments in {
+        "high.jpg": ["--quality", 98],
+        "low.jpg": ["--quality", 30],
+        "quick.png": ["--effort", 1],
+        "small.png": ["--effort", 9],
+        "exact.webp": ["--lossless"],
+    }.items():
+        assert upres_("upscale", picture, "-m", "bicubic", "-o", picture.with_name(name), *arguments).returncode == 0
+        sizes[name] = picture.with_name(name).stat().st_size
+    assert sizes["high.jpg"] > 2 * sizes["low.jpg"]
+    assert sizes["quick.png"] > sizes["small.png"]
+    exact = io.read(picture.with_name("exact.webp")).pixels
+    np.testing.assert_array_equal(exact, io.read(picture.with_name("small.png")).pixels)
+    assert upres_("upscale", picture, "--format", "avif").returncode == 0
+    assert io.format_of(picture.with_name("photo-x2.avif")).name == "avif"
+
+
+def test_what_a_format_cannot_carry_is_said(tmp_path, photo):
+    caption = b"Photoshop 3.0\x008BIM\x04\x04\0\0\0\0\0\x0c\x1c\x02\x78\x00\x07A cat !"
+    io.write(Picture(photo, {"iptc-data": caption}), tmp_path / "a.jpg")
+    done = upres_("upscale", tmp_path / "a.jpg", "-m", "bicubic", "--format", "png")
+    assert "902×600, without its IPTC" in done.stdout
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs signals")
+def test_ctrl_c_leaves_nothing(tmp_path, photo):
+    io.write(Picture(np.tile(photo, (12, 8, 1))), tmp_path / "large.png")
+    (tmp_path / "in").mkdir()
+    (tmp_path / "large.png").rename(tmp_path / "in" / "large.png")
+    command = [sys.executable, "-m", "upres", "upscale", tmp_path / "in", "-o", tmp_path / "out"]
+    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while not list((tmp_path / "out").glob(".upres-*")):
+        assert process.poll() is None
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode != 0
+    assert "Traceback" not in errors
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [".upres.jsonl"]

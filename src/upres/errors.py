@@ -5,12 +5,13 @@ UpresError
 │   ├── UnknownModelError            no such model; names the nearest
 │   └── ScaleError                   the model exists, but not at this scale
 ├── PictureError                     a picture cannot be read
+│   └── TooLittleMemory              its result would take more than is allowed
 ├── OutputError                      a result cannot be written
 ├── WeightsError                     a weights file is damaged or not one of ours
 ├── DataError                        a training set or a test set cannot be used
 ├── ToolError                        another upscaler, run as a command, failed
 ├── Diverged                         a training run's loss is no longer a number
-├── Interrupted                      a training run was asked to stop, and kept a checkpoint
+├── Interrupted                      a run was asked to stop; training kept a checkpoint
 └── MissingExtraError (ImportError)  an optional package is absent; names the command that installs it
 
 Each message says what was given, what is allowed, and what to do next.
@@ -52,6 +53,10 @@ class PictureError(UpresError):
     """A picture that is missing, empty, damaged, or not a picture."""
 
 
+class TooLittleMemory(PictureError):
+    """A picture whose result would take more memory than is allowed."""
+
+
 class OutputError(UpresError):
     """A result that cannot be written; nothing is left half-written."""
 
@@ -73,7 +78,7 @@ class Diverged(UpresError):
 
 
 class Interrupted(UpresError):
-    """A training run that was asked to stop, and kept a checkpoint of its last step."""
+    """A run that was asked to stop; training kept a checkpoint of its last step."""
 
 
 class MissingExtraError(UpresError, ImportError):

@@ -5,10 +5,12 @@ import tracemalloc
 import numpy as np
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from upres.errors import UsageError
 from upres.images import io
-from upres.images.resize import contributions, imresize
+from upres.images.resize import contributions, imresize, imresize_window
 
 
 def test_equals_matlab_in_every_pixel_of_all_files(shared):
@@ -101,3 +103,21 @@ def test_memory_is_linear_in_the_picture():
 def test_wrong_arguments_are_named(picture, arguments, says):
     with pytest.raises(UsageError, match=says):
         imresize(picture, **arguments)
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.tuples(st.integers(1, 60), st.integers(1, 60)),
+    st.tuples(st.integers(1, 150), st.integers(1, 150)),
+    st.sampled_from(["float32", "float64", "uint8", "uint16"]),
+    st.data(),
+)
+def test_any_window_equals_the_whole(size, out_size, dtype, data):
+    picture = (np.random.default_rng(0).random((*size, 2)) * (1 if dtype[0] == "f" else 255)).astype(dtype)
+    whole = imresize(picture, size=out_size)
+    spans = []
+    for length in out_size:
+        start = data.draw(st.integers(0, length - 1))
+        spans.append(slice(start, data.draw(st.integers(start + 1, length))))
+    part = imresize_window(lambda rows, columns: picture[rows, columns], *spans, size=size, out_size=out_size)
+    np.testing.assert_allclose(part, whole[tuple(spans)], atol=1e-6 if dtype == "float32" else 1e-12)

@@ -26,12 +26,11 @@ def test_it_equals_the_way_through_ycbcr(height, width, scale, seed):
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_eight_bits_are_clipped_and_rounded_half_up(channels, photo):
-    picture = photo[:50, :60, :channels]
-    whole = (slice(0, 50), slice(0, 60))
+    picture = (photo[:50, :60, :channels] / np.float32(255)).astype(np.float32)
+    bordered = compose.with_border(picture, (slice(0, 50), slice(0, 60)))
     residual = np.random.default_rng(0).normal(0, 0.3, (100, 120)).astype(np.float32)
-    small = compose.composer(2, channels, np.dtype(np.uint8))(compose.with_border(picture, whole), residual)
-    unit = (picture / np.float32(255)).astype(np.float32)
-    exact = compose.composer(2, channels, np.dtype(np.float32))(compose.with_border(unit, whole), residual)
+    small = compose.composer(2, channels, np.dtype(np.uint8))(bordered, residual)
+    exact = compose.composer(2, channels, np.dtype(np.float32))(bordered, residual)
     assert (small == 0).any()
     assert (small == 255).any()
     np.testing.assert_allclose(small, np.clip(exact * 255, 0, 255), atol=0.501)

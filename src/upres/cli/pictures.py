@@ -2,11 +2,21 @@
 
 from __future__ import annotations
 
+import glob
+import json as json_
+import math
 import os
+import re
+import shutil
 import sys
+import tempfile
 import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -15,62 +25,289 @@ from upres.cli.options import Engine, Precision
 from upres.errors import PictureError, UpresError, UsageError
 
 if TYPE_CHECKING:
-    from upres.inference.upscaler import Bicubic, Upscaler
+    from upres.images.formats import Encoding
+    from upres.inference.enlarging import Enlarger, Settings
+    from upres.inference.folders import Job, Outcome
+    from upres.inference.sizes import Wanted
+
+Format = Literal["png", "jpeg", "webp", "tiff", "avif", "gif"]
+_STREAM = "-"
 
 
 def upscale(
-    pictures: Annotated[list[Path], typer.Argument(help="One picture, or several.", show_default=False)],
+    pictures: Annotated[
+        list[str], typer.Argument(help="Pictures, a folder, a 'pattern/**/*.jpg', or - for stdin.", show_default=False)
+    ],
     out: Annotated[
-        Path | None,
-        typer.Option("-o", "--out", help="A file, or a folder for several.", show_default="beside: NAME-x2.EXT"),
+        str | None,
+        typer.Option("-o", "--out", help="A file, a folder, or - for stdout.", show_default="beside: NAME-x2.EXT"),
     ] = None,
-    scale: Annotated[int, typer.Option("-s", "--scale", help="How many times larger.")] = 2,
+    scale: Annotated[
+        float | None, typer.Option("-s", "--scale", help="How many times larger.", show_default="2")
+    ] = None,
+    width: Annotated[int | None, typer.Option(help="Or: pixels across.")] = None,
+    height: Annotated[int | None, typer.Option(help="Or: pixels down.")] = None,
+    fit: Annotated[str | None, typer.Option(help="Or: just fits into, as in 1920x1080.")] = None,
+    megapixels: Annotated[float | None, typer.Option(help="Or: millions of pixels.")] = None,
     model: Annotated[str, typer.Option("-m", "--model", help="See `upres models`; or a file.")] = upres.DEFAULT_MODEL,
+    format: Annotated[Format | None, typer.Option(help="Of the result.", show_default="as the input")] = None,
+    quality: Annotated[int | None, typer.Option(help="1 to 100.", show_default="JPEG, WebP 95, AVIF 85")] = None,
+    effort: Annotated[int | None, typer.Option(help="PNG, AVIF 0 to 9, WebP 0 to 6, GIF 1 to 10.")] = None,
+    lossless: Annotated[bool, typer.Option("--lossless", help="WebP and AVIF without loss.")] = False,
+    back_projection: Annotated[int, typer.Option(help="Rounds that make the result reduce to the input.")] = 0,
+    verify: Annotated[bool, typer.Option("--verify", help="Reduce the result; print its PSNR to the input.")] = False,
     engine: Annotated[Engine, typer.Option(help="What runs the network.")] = "openvino",
     precision: Annotated[Precision, typer.Option(help="auto: bf16 where that costs at most 0.01 dB.")] = "auto",
+    memory: Annotated[
+        str | None, typer.Option(help="What the process may take, as in 1GB.", show_default="half of what is free")
+    ] = None,
+    max_megapixels: Annotated[float, typer.Option(help="Refuse inputs of more.")] = 250,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be made of what.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="A line of JSON a picture.")] = False,
 ) -> None:
     """Enlarge pictures faithfully."""
+    from upres.images.formats import Encoding
+    from upres.inference.enlarging import Settings, free_memory
+    from upres.inference.sizes import Wanted, parse_fit
+
+    if all(size is None for size in (scale, width, height, fit, megapixels)):
+        scale = 2
+    wanted = Wanted(scale=scale, width=width, height=height, fit=parse_fit(fit) if fit else None, megapixels=megapixels)
+    encoding = Encoding(format=format, quality=quality, effort=effort, lossless=lossless)
+    settings = Settings(
+        model=model,
+        wanted=wanted,
+        encoding=encoding,
+        engine=engine,
+        precision=precision,
+        back_projection=back_projection,
+    )
+    call = _Call(
+        settings=settings,
+        memory=free_memory() if memory is None else _bytes(memory),
+        max_pixels=int(max_megapixels * 1e6),
+        overwrite=overwrite,
+        dry_run=dry_run,
+        verify=verify,
+        json=json,
+    )
+    if _STREAM in pictures or out == _STREAM:
+        _stream(call, pictures, out)
+    elif any(os.path.isdir(picture) or _is_pattern(picture) for picture in pictures):
+        if len(pictures) > 1:
+            raise UsageError("a folder or a pattern goes alone; call once for each, or name pictures only.")
+        _folder(call, pictures[0], out)
+    else:
+        _files(call, _named(pictures, out, wanted, encoding))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Call:
+    """What the command was asked for."""
+
+    settings: Settings
+    memory: int
+    max_pixels: int
+    overwrite: bool
+    dry_run: bool
+    verify: bool
+    json: bool
+
+    def enlarger(self) -> Enlarger:
+        from upres.inference.enlarging import Enlarger
+
+        return Enlarger(self.settings, memory=self.memory)
+
+
+def _bytes(text: str) -> int:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)i?B?", text.strip(), re.IGNORECASE)
+    if match is None:
+        raise UsageError(f"memory is {text!r}; give a number with a unit, as in 800MB or 2GB.")
+    return int(float(match[1]) * 1000 ** " KMGT".index(match[2].upper() or " "))
+
+
+def _is_pattern(picture: str) -> bool:
+    return glob.has_magic(picture) and not os.path.lexists(picture)
+
+
+def _named(pictures: list[str], out: str | None, wanted: Wanted, encoding: Encoding) -> list[Job]:
+    """The jobs of pictures that were named one by one."""
+    from upres.images import formats
+    from upres.inference.folders import Job
+
     to_folder = out is not None and os.path.isdir(out)  # Path's raises for a name that is too long
     if out is not None and len(pictures) > 1 and not to_folder:
         raise UsageError(f"{out}: is not a folder; with {len(pictures)} pictures -o must name a folder that exists.")
-    targets = [_beside(picture, scale, out) if out is None or to_folder else out for picture in pictures]
+    jobs: list[Job] = []
+    for picture in map(Path, pictures):
+        target = Path(out) if out is not None and not to_folder else _beside(picture, wanted, encoding, out)
+        format = formats.named(encoding.format) if encoding.format else formats.of_suffix(target)
+        jobs.append(Job(picture, target, format or formats.FORMATS[0]))
+    targets = [job.target for job in jobs]
     twice = next((target for target in targets if targets.count(target) > 1), None)
     if twice is not None:
         raise UsageError(f"{twice}: would be written twice; give each picture once, and those of one name separately.")
-    upscaler = upres.load(model, scale, engine=engine, precision=precision)
-    failures = 0
-    for picture, target in zip(pictures, targets, strict=True):
-        try:
-            _upscale_one(picture, target, upscaler, overwrite=overwrite)
-        except UpresError as error:
-            if len(pictures) == 1:
-                raise
-            print(f"upres: {error}", file=sys.stderr)
-            failures += 1
+    return jobs
+
+
+def _beside(picture: Path, wanted: Wanted, encoding: Encoding, folder: str | None) -> Path:
+    from upres.images import formats
+
+    own = formats.of_suffix(picture)
+    format = formats.named(encoding.format) if encoding.format else own or formats.named("png")
+    suffix = picture.suffix if own is format else format.suffixes[0]
+    return Path(folder or picture.parent) / f"{picture.stem}-{wanted.label()}{suffix}"
+
+
+def _files(call: _Call, jobs: list[Job]) -> None:
+    """Pictures that were named one by one."""
+    from upres.images import io
+    from upres.inference.folders import Outcome
+
+    def outcomes() -> Iterator[Outcome]:
+        enlarger = None if call.dry_run else call.enlarger()
+        for job in jobs:
+            started = time.perf_counter()
+            try:
+                format = io.check_output(job.target, overwrite=call.overwrite, encoding=call.settings.encoding)
+                if enlarger is None:
+                    yield Outcome(job, "planned", 0)
+                    continue
+                done = enlarger.file(job.source, job.target, format=format, max_pixels=call.max_pixels)
+                yield Outcome(job, "done", time.perf_counter() - started, done)
+            except UpresError as error:
+                if len(jobs) == 1 and not call.json:
+                    raise
+                yield Outcome(job, "failed", time.perf_counter() - started, error=str(error))
+
+    _report(call, outcomes(), [])
+
+
+def _folder(call: _Call, root: str, out: str | None) -> None:
+    """Every picture of a folder, or that a pattern finds, mirrored into another folder."""
+    from upres.inference import folders
+    from upres.inference.folders import Outcome
+
+    encoding = call.settings.encoding
+    if os.path.isdir(root):
+        base = Path(root)
+        beside = base.resolve().with_name(f"{base.resolve().name}-{call.settings.wanted.label()}")
+        target = Path(out) if out else beside
+        jobs, unreadable = folders.plan(base, target, encoding)
+    else:
+        base, matches = folders.expand(root)
+        if out is None:
+            raise UsageError(f"{root}: name the folder for the results with -o.")
+        target, unreadable = Path(out), []
+        jobs = folders.mirrored(matches, base, target, encoding)
+    if not jobs:
+        raise PictureError(f"{root}: no picture in it; give a folder that holds some.")
+    if call.dry_run:
+        _report(call, (Outcome(job, "planned", 0) for job in jobs), unreadable)
+        return
+    enlarger = call.enlarger()
+    with folders.Journal(target) as journal:
+        outcomes = folders.run(jobs, enlarger, journal, overwrite=call.overwrite, max_pixels=call.max_pixels)
+        with closing(outcomes):
+            _report(call, _with_progress(outcomes, len(jobs)), unreadable, many=True)
+
+
+def _stream(call: _Call, pictures: list[str], out: str | None) -> None:
+    """One picture from standard input, or to standard output, or both."""
+    from upres.images import formats, io
+
+    if len(pictures) != 1 or out is None:
+        raise UsageError("- stands for one picture: give it alone, with -o FILE or -o -.")
+    source: bytes | Path = sys.stdin.buffer.read() if pictures[0] == _STREAM else Path(pictures[0])
+    encoding = call.settings.encoding
+    if out != _STREAM:
+        format = io.check_output(out, overwrite=call.overwrite, encoding=encoding)
+        done = call.enlarger().file(source, out, format=format, max_pixels=call.max_pixels)
+        print(f"{out}: {done.describe()}{_verified(call, source, Path(out))}")
+        return
+    format = formats.named(encoding.format) if encoding.format else io.format_of(source)
+    encoding.check(format)
+    with tempfile.TemporaryDirectory(prefix="upres-") as folder:  # so that nothing is sent of what fails half way
+        target = Path(folder) / f"result{format.suffixes[0]}"
+        done = call.enlarger().file(source, target, format=format, max_pixels=call.max_pixels)
+        print(f"standard output: {done.describe()}{_verified(call, source, target)}", file=sys.stderr)
+        with target.open("rb") as file:
+            shutil.copyfileobj(file, sys.stdout.buffer)
+        sys.stdout.buffer.flush()
+
+
+def _report(call: _Call, outcomes: Iterator[Outcome], unreadable: list[str], *, many: bool = False) -> None:
+    """Say what became of each picture; exit code 1 if one failed."""
+    counts: Counter[str] = Counter()
+    failures: list[str] = []
+    for outcome in outcomes:
+        counts[outcome.status] += 1
+        verified = _verified(call, outcome.job.source, outcome.job.target) if outcome.status == "done" else ""
+        if call.json:
+            print(json_.dumps(_record(outcome, verified)), flush=True)
+        elif outcome.status == "done":
+            assert outcome.done is not None
+            print(f"{outcome.job.target}: {outcome.done.describe()}, {outcome.seconds:.2f} s{verified}")
+        elif outcome.status == "planned":
+            print(f"{outcome.job.source} → {outcome.job.target}")
+        if outcome.error is not None:
+            failures.append(outcome.error)
+            if not many:
+                print(f"upres: {outcome.error}", file=sys.stderr)
+    failures += unreadable
+    if many:
+        for failure in failures:
+            print(f"upres: {failure}", file=sys.stderr)
+        others = f", {counts['elsewhere']} in work elsewhere" if counts["elsewhere"] else ""
+        print(f"upres: {counts['done']} done, {counts['skipped']} done before{others}.", file=sys.stderr)
     if failures:
-        print(f"upres: {failures} of {len(pictures)} pictures failed.", file=sys.stderr)
+        print(f"upres: {len(failures)} of {counts.total() + len(unreadable)} pictures failed.", file=sys.stderr)
         raise typer.Exit(1)
 
 
-def _upscale_one(picture: Path, target: Path, upscaler: Upscaler | Bicubic, *, overwrite: bool) -> None:
-    from upres.images import io
+def _record(outcome: Outcome, verified: str) -> dict[str, Any]:
+    """What a script wants to know."""
+    record: dict[str, Any] = {
+        "picture": str(outcome.job.source),
+        "result": str(outcome.job.target),
+        "status": outcome.status,
+        "seconds": round(outcome.seconds, 3),
+    }
+    if outcome.done is not None:
+        height, width = outcome.done.size
+        record |= {"width": width, "height": height, "pages": outcome.done.pages, "lost": outcome.done.lost}
+    if verified:
+        record["psnr"] = float(verified.split()[-2])
+    return record | ({} if outcome.error is None else {"error": outcome.error})
 
-    started = time.perf_counter()
-    io.check_output(target, overwrite=overwrite)
-    read = io.read(picture)
-    try:
-        large = upscaler(read.pixels)
-    except UsageError as error:
-        raise PictureError(f"{picture}: {error}") from error
-    except MemoryError as error:
-        raise PictureError(f"{picture}: there is not enough memory for the result; take a smaller scale.") from error
-    io.write(read.with_pixels(large), target, overwrite=overwrite)
-    print(f"{target}: {large.shape[1]}×{large.shape[0]}, {time.perf_counter() - started:.2f} s")
+
+def _verified(call: _Call, source: bytes | Path, target: Path) -> str:
+    """How well the result gives back its input, where that was asked for."""
+    if not call.verify:
+        return ""
+    from upres.inference import fidelity
+
+    return f", reduced again {fidelity.consistency(source, target):.2f} dB"
 
 
-def _beside(picture: Path, scale: int, folder: Path | None) -> Path:
-    from upres.images import io
+def _with_progress(outcomes: Iterator[Outcome], total: int) -> Iterator[Outcome]:
+    """The same outcomes; on a terminal, with a bar that shows pictures and megapixels a second and the time left."""
+    if not sys.stderr.isatty():
+        yield from outcomes
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    suffix = picture.suffix if picture.suffix.lower() in io.SAVERS else ".png"
-    return (folder or picture.parent) / f"{picture.stem}-x{scale}{suffix}"
+    columns = (BarColumn(), MofNCompleteColumn(), TextColumn("{task.description}"), TimeRemainingColumn())
+    started, pixels, pictures = time.perf_counter(), 0, 0
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        task = progress.add_task("", total=total)
+        for outcome in outcomes:
+            if outcome.done is not None:
+                pictures += 1
+                pixels += math.prod(outcome.done.size) * outcome.done.pages
+            seconds = time.perf_counter() - started
+            rates = f"{pictures / seconds:.2f} pictures/s, {pixels / seconds / 1e6:.1f} megapixels/s"
+            progress.update(task, advance=1, description=rates)
+            yield outcome

@@ -229,7 +229,7 @@ class FinishedFolder:
         """
         from upres.images import io
 
-        files = [f for f in sorted(self._folder.iterdir()) if f.suffix.lower() in io.SAVERS]
+        files = [f for f in sorted(self._folder.iterdir()) if f.suffix.lower() in io.SUFFIXES]
         named = [f for f in files if f.stem == image] or [
             f for f in files if f.stem.startswith(image) and not f.stem[len(image)].isalnum()
         ]

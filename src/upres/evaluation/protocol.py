@@ -159,7 +159,7 @@ def picture_files(folder: Path) -> list[Path]:
 
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; give the folder that holds the test pictures.")
-    files = sorted(p for p in folder.iterdir() if p.suffix.lower() in io.SAVERS and p.is_file() and p.name[0] != ".")
+    files = sorted(p for p in folder.iterdir() if p.suffix.lower() in io.SUFFIXES and p.is_file() and p.name[0] != ".")
     if not files:
         raise DataError(f"{folder}: no pictures in it; give the folder that holds the test pictures.")
     return files

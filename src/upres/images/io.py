@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass, replace
+import stat
+from collections.abc import Callable, Generator, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -12,44 +15,50 @@ from numpy.typing import NDArray
 
 from upres.errors import MissingExtraError, OutputError, PictureError, UsageError
 from upres.files import whole_file
+from upres.images import formats
+from upres.images.computed import ComputedTiff
+from upres.images.formats import SUFFIXES, Encoding, Format
 
 if TYPE_CHECKING:
     import pyvips  # pyright: ignore[reportMissingTypeStubs]
 
-SAVERS: dict[str, dict[str, Any]] = {
-    ".png": {"compression": 6},
-    ".jpg": {"Q": 95, "optimize_coding": True},
-    ".jpeg": {"Q": 95, "optimize_coding": True},
-    ".webp": {"Q": 95},
-    ".tif": {"compression": "deflate", "predictor": "horizontal"},
-    ".tiff": {"compression": "deflate", "predictor": "horizontal"},
-    ".avif": {"Q": 85},
-}
-_NO_ALPHA = (".jpg", ".jpeg")
-_EIGHT_BIT = (".jpg", ".jpeg", ".webp")
-_CARRIED = ("icc-profile-data", "exif-data", "xmp-data", "iptc-data")
+MAX_PIXELS = 250_000_000
+_LOADERS = ("Jpeg", "Uhdr", "Png", "Webp", "Tiff", "Heif", "Nsgif", "Jxl", "Jp2k", "Ppm", "Rad")
+_FORMAT_OF_LOADER = {"Jpeg": "jpeg", "Uhdr": "jpeg", "Webp": "webp", "Tiff": "tiff", "Heif": "avif", "Nsgif": "gif"}
+_LARGE_TIFF = 3 * 2**30  # bytes; offsets in a TIFF file have 32 bits, in a BigTIFF 64
+_CARRIED_BLOCKS = ("icc-profile-data", "exif-data", "xmp-data", "iptc-data")
+_CARRIED_VALUES = ("loop", "delay", "resolution-unit", "image-description", "gif-comment")
 _PLAIN_SPACES = ("b-w", "srgb", "rgb", "grey16", "rgb16", "scrgb", "multiband")
 _DTYPES = {"uchar": np.uint8, "ushort": np.uint16, "float": np.float32, "double": np.float32}
+_SPACES = {"uint8": ("b-w", "srgb"), "uint16": ("grey16", "rgb16"), "float32": ("b-w", "scrgb")}
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A decoded picture.
+    """A decoded picture, or the pages or frames of one file below each other.
 
     Attributes:
         pixels: `(h, w)` gray or `(h, w, c)` with c = 2 (gray + alpha), 3 (RGB) or 4 (RGBA), upright; uint8, uint16,
             or float32 as the file had it.
-        carried: blocks to write back with the result: ICC profile, EXIF (orientation already applied), XMP, IPTC.
+        carried: to write back with the result, under libvips' names: ICC profile, EXIF (orientation already
+            applied), XMP, IPTC, comments, and the timing of an animation.
         pixels_per_mm: horizontal and vertical resolution.
+        pages: how many pages or frames of one height `pixels` holds.
     """
 
     pixels: NDArray[Any]
-    carried: dict[str, bytes]
+    carried: Mapping[str, Any] = field(default_factory=dict[str, Any])
     pixels_per_mm: tuple[float, float] = (1.0, 1.0)
+    pages: int = 1
 
     def with_pixels(self, pixels: NDArray[Any]) -> Picture:
         """The same picture with other pixels, which may differ in size."""
         return replace(self, pixels=pixels)
+
+    def page(self, number: int) -> NDArray[Any]:
+        """The pixels of one page."""
+        height = self.pixels.shape[0] // self.pages
+        return self.pixels[number * height : (number + 1) * height]
 
 
 def _vips() -> Any:
@@ -60,50 +69,129 @@ def _vips() -> Any:
     return pyvips
 
 
-def read(path: str | os.PathLike[str]) -> Picture:
+def read(
+    file: str | os.PathLike[str] | bytes,
+    *,
+    pages: bool = False,
+    max_pixels: int = MAX_PIXELS,
+    admit: Callable[[tuple[int, ...], int, np.dtype[Any]], object] | None = None,
+) -> Picture:
     """Read a picture file, upright.
 
+    Args:
+        file: its path, or its content.
+        pages: take every page or frame; otherwise a file of several is refused.
+        max_pixels: of all pages together; what the header announces is checked before anything is decoded.
+        admit: is called with shape, pages and dtype before the pixels are decoded; what it raises is passed on.
+
     Raises:
-        PictureError: the file is missing, a folder, empty, not a picture, truncated, damaged so that its decoder
-            notices, or holds what would be lost: several pages, more than four channels, integers beyond 16 bits.
+        PictureError: the file is missing, a folder, empty, not a picture, too large, truncated, damaged so that its
+            decoder notices, or holds what would be lost: more than four channels, integers beyond 16 bits, pages of
+            different sizes.
     """
-    path = Path(path)
+    pyvips = _vips()
+    name = "standard input" if isinstance(file, bytes) else os.fspath(file)
+    with _source_of(file) as source:
+        _kind(name, source)
+        image = _opened(name, source, {})
+        count = cast(int, image.get("n-pages")) if "n-pages" in image.get_fields() else 1
+        if count > 1 and not pages:
+            raise PictureError(f"{name}: holds {count} pages or frames; give a file with one picture.")
+        megapixels = image.width * image.height * count / 1e6
+        if megapixels * 1e6 > max_pixels:
+            size = f"{image.width}×{image.height} pixels" + (f" on {count} pages" if count > 1 else "")
+            raise PictureError(
+                f"{name}: has {size}, {megapixels:,g} megapixels; the limit is {max_pixels / 1e6:,g} "
+                "(--max-megapixels)."
+            )
+        if count > 1:
+            image = _opened(name, source, {"n": -1})
+        _refuse_what_would_be_lost(name, image)
+        try:
+            image = _gray_or_rgb(image)
+            orientation = cast(int, image.get("orientation")) if "orientation" in image.get_fields() else 1
+            shape = (image.height, image.width, image.bands)
+            if admit is not None:
+                turned = shape if orientation < 5 else (image.width * count, image.height // count, image.bands)
+                admit(turned, count, np.dtype(_DTYPES[str(image.format)]))
+            pixels = np.asarray(image.numpy()).reshape(shape if image.bands > 1 else shape[:2])  # 1×1 comes as a number
+        except pyvips.Error as error:
+            raise PictureError(f"{name}: the picture is damaged or cut short ({_reason(error)}).") from error
+    if orientation > 1:
+        pixels = np.concatenate([_upright(page, orientation) for page in np.split(pixels, count)])
+    resolution = (image.xres, image.yres) if orientation < 5 else (image.yres, image.xres)
+    return Picture(pixels, _carried(image), resolution, count)
+
+
+def format_of(file: str | os.PathLike[str] | bytes) -> Format:
+    """The format to give a result whose input is `file`: the same by content, or PNG where upres does not write it.
+
+    Raises:
+        PictureError: no such file, or not a picture.
+    """
+    with _source_of(file) as source:
+        kind = _kind("standard input" if isinstance(file, bytes) else os.fspath(file), source)
+    return formats.named(_FORMAT_OF_LOADER.get(kind, "png"))
+
+
+@contextmanager
+def _source_of(file: str | os.PathLike[str] | bytes) -> Generator[Any]:
+    """What libvips reads from: by descriptor, so that it makes nothing of a file's name."""
+    pyvips = _vips()
+    if isinstance(file, bytes):
+        if not file:
+            raise PictureError("standard input is empty; give a picture file.")
+        yield pyvips.Source.new_from_memory(file)
+        return
+    path = os.fspath(file)
     try:
-        if path.is_dir():
+        mode = Path(path).stat().st_mode
+        if stat.S_ISDIR(mode):
             raise PictureError(f"{path}: this is a folder; give a picture file.")
-        with path.open("rb") as file:
-            if not file.read(1):
+        if not stat.S_ISREG(mode):
+            raise PictureError(f"{path}: not an ordinary file; give a picture file, or - for standard input.")
+        with Path(path).open("rb") as opened:
+            if not opened.read(1):
                 raise PictureError(f"{path}: the file is empty; give a picture file.")
+            yield pyvips.Source.new_from_descriptor(opened.fileno())
     except FileNotFoundError as error:
         raise PictureError(f"{path}: no such file; check the path.") from error
     except OSError as error:
         raise PictureError(f"{path}: cannot be opened ({error.strerror}); check its name and permissions.") from error
+
+
+def _kind(name: str, source: Any) -> str:
+    """What libvips takes the content for, whatever the file's name says.
+
+    Only loaders of pixels are let in: SVG and PDF may refer to other files, others read text or raw memory.
+    """
+    pyvips = _vips()
+    found = pyvips.vips_lib.vips_foreign_find_load_source(source.pointer)
+    if found == pyvips.ffi.NULL:
+        raise PictureError(f"{name}: not a picture that upres can read (its content is of no known format).")
+    kind = str(pyvips.ffi.string(found), "ascii").removeprefix("VipsForeignLoad").removesuffix("Source")
+    if kind not in _LOADERS:
+        raise PictureError(f"{name}: not a picture that upres can read ({kind}); export it as PNG or TIFF.")
+    return kind
+
+
+def _opened(name: str, source: Any, options: dict[str, Any]) -> pyvips.Image:
     pyvips = _vips()
     try:
-        image = pyvips.Image.new_from_file(str(path), access="sequential", fail_on="error", revalidate=True)
+        return pyvips.Image.new_from_source(source, "", access="sequential", fail_on="error", **options)
     except pyvips.Error as error:
-        raise PictureError(f"{path}: not a picture that upres can read ({_reason(error)}).") from error
-    except UnicodeEncodeError as error:
-        raise PictureError(f"{str(path)!r}: the name is not valid UTF-8; rename the file.") from error
-    _refuse_what_would_be_lost(path, image)
-    try:
-        image = _upright_gray_or_rgb(image)
-        pixels = image.numpy()
-    except pyvips.Error as error:
-        raise PictureError(f"{path}: the picture is damaged or cut short ({_reason(error)}).") from error
-    fields = set(image.get_fields())
-    carried = {name: bytes(cast(bytes, image.get(name))) for name in _CARRIED if name in fields}
-    return Picture(np.ascontiguousarray(pixels), carried, (image.xres, image.yres))
+        if options:
+            raise PictureError(
+                f"{name}: its pages cannot be read together ({_reason(error)}); split it into one file a page."
+            ) from error
+        raise PictureError(f"{name}: not a picture that upres can read ({_reason(error)}).") from error
 
 
-def _refuse_what_would_be_lost(path: Path, image: pyvips.Image) -> None:
-    pages = cast(int, image.get("n-pages")) if "n-pages" in image.get_fields() else 1
-    if pages > 1:
-        raise PictureError(f"{path}: holds {pages} pages or frames; give a file with one picture.")
+def _refuse_what_would_be_lost(name: str, image: pyvips.Image) -> None:
     if image.format not in _DTYPES:
-        raise PictureError(f"{path}: has {image.format} samples; give 8 or 16 bits without sign, or floats.")
+        raise PictureError(f"{name}: has {image.format} samples; give 8 or 16 bits without sign, or floats.")
     if image.bands > (5 if image.interpretation == "cmyk" else 4):
-        raise PictureError(f"{path}: has {image.bands} channels; give gray, RGB or CMYK, with or without alpha.")
+        raise PictureError(f"{name}: has {image.bands} channels; give gray, RGB or CMYK, with or without alpha.")
 
 
 def _reason(error: Exception) -> str:
@@ -112,32 +200,74 @@ def _reason(error: Exception) -> str:
     return lines[-1] if lines else "no reason given"
 
 
-def _upright_gray_or_rgb(image: pyvips.Image) -> pyvips.Image:
-    image = image.autorot()
+def _upright(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """Pixels as EXIF's orientation 2 to 8 wants them seen. (libvips' own way needs the whole picture beforehand.)"""
+    if orientation >= 5:
+        pixels = pixels.swapaxes(0, 1)
+    mirrored_down, mirrored_across = orientation in (3, 4, 7, 8), orientation in (2, 3, 6, 7)
+    return pixels[:: -1 if mirrored_down else 1, :: -1 if mirrored_across else 1]
+
+
+def _gray_or_rgb(image: pyvips.Image) -> pyvips.Image:
     if image.interpretation not in _PLAIN_SPACES:
         has_profile = "icc-profile-data" in image.get_fields()
         deep = image.format != "uchar"
         if has_profile:
-            image = image.icc_transform("srgb", depth=16 if deep else 8).copy()
+            image = image.icc_transform("srgb", depth=16 if deep else 8, embedded=True).copy()
             image.remove("icc-profile-data")
         else:
             image = image.colourspace("rgb16" if deep else "srgb")
     return image.cast("float") if image.format == "double" else image
 
 
-def check_output(path: str | os.PathLike[str], *, overwrite: bool) -> Path:
+def _carried(image: pyvips.Image) -> dict[str, Any]:
+    fields = set(image.get_fields())
+    blocks = {name: bytes(cast(bytes, image.get(name))) for name in _CARRIED_BLOCKS if name in fields}
+    names = [name for name in fields if name in _CARRIED_VALUES or name.startswith("png-comment-")]
+    if "exif-data" in blocks:
+        blocks["exif-data"] = _without_thumbnail(blocks["exif-data"])
+    return blocks | {name: image.get(name) for name in sorted(names)}
+
+
+def _without_thumbnail(exif: bytes) -> bytes:
+    """An EXIF block whose first directory is its last: the second is that of a thumbnail, which shows the old picture.
+
+    Source: EXIF 2.32, 4.5 (a TIFF header, then directories of 12 bytes an entry that are chained by offsets).
+    """
+    start = 6 if exif[:6] == b"Exif\0\0" else 0
+    order = "big" if exif[start : start + 2] == b"MM" else "little"
+    directory = start + int.from_bytes(exif[start + 4 : start + 8], order)
+    following = directory + 2 + 12 * int.from_bytes(exif[directory : directory + 2], order)
+    if following + 4 > len(exif):  # damaged, which libvips will notice
+        return exif
+    return exif[:following] + bytes(4) + exif[following + 4 :]
+
+
+def lost(picture: Picture, format: Format) -> list[str]:
+    """What the picture carries and a file of this format will not: of ICC profile, EXIF, XMP and IPTC."""
+    names = (block.partition("-")[0] for block in _CARRIED_BLOCKS if block in picture.carried)
+    return [name.upper() for name in names if name not in format.carries]
+
+
+def check_output(path: str | os.PathLike[str], *, overwrite: bool, encoding: Encoding | None = None) -> Format:
     """Refuse, before any work is done, an output that could not be written.
 
+    Returns:
+        The format that it will be written in.
+
     Raises:
-        UsageError: the ending names no format that upres writes.
+        UsageError: the ending names no format that upres writes, or the encoding asks what the format has not.
         OutputError: the file exists and `overwrite` is false, or its folder is missing or not writable.
     """
     path = Path(path)
-    if path.suffix.lower() not in SAVERS:
+    encoding = encoding or Encoding()
+    format = formats.named(encoding.format) if encoding.format else formats.of_suffix(path)
+    if format is None:
         ending = f"ending in {path.suffix!r}" if path.suffix else "without an ending"
         raise UsageError(
-            f"{path}: cannot write a file {ending}; use one of {', '.join(SAVERS)}, or a folder that exists."
+            f"{path}: cannot write a file {ending}; use one of {', '.join(SUFFIXES)}, or a folder that exists."
         )
+    encoding.check(format)
     if os.path.isdir(path):  # Path's raises for a name that is too long
         raise OutputError(f"{path}: this is a folder; name a file.")
     if os.path.lexists(path) and not overwrite:
@@ -146,46 +276,153 @@ def check_output(path: str | os.PathLike[str], *, overwrite: bool) -> Path:
         raise OutputError(f"{path}: the folder {path.parent} does not exist; create it first.")
     if not os.access(path.parent, os.W_OK | os.X_OK):
         raise OutputError(f"{path}: the folder {path.parent} is not writable; give -o to write elsewhere.")
-    return path
+    return format
 
 
-def write(picture: Picture, path: str | os.PathLike[str], *, overwrite: bool = False) -> None:
-    """Write a picture in the format that the ending names, whole or not at all.
+def check_fits(
+    path: str | os.PathLike[str], format: Format, size: tuple[int, int], *, channels: int, pages: int
+) -> None:
+    """Refuse, before any work is done, what a format cannot hold.
+
+    Args:
+        path: for the message.
+        format: what the file will be.
+        size: height and width of a page.
+        channels: 1 to 4.
+        pages: below each other.
+
+    Raises:
+        UsageError: transparency, pages, or a side that the format has not.
+    """
+    if not format.alpha and channels in (2, 4):
+        raise UsageError(f"{path}: JPEG has no transparency; write .png, .webp or .tif instead.")
+    if pages > 1 and not format.pages:
+        raise UsageError(
+            f"{path}: {format.name} holds one picture, not {pages} pages or frames; write .tif, .webp or .gif."
+        )
+    if max(size) > format.max_side:
+        raise UsageError(
+            f"{path}: {size[1]}×{size[0]} pixels; {format.name} has at most {format.max_side:,} a side, "
+            "so write .png or .tif, or take a smaller scale."
+        )
+
+
+def write(
+    picture: Picture, path: str | os.PathLike[str], *, overwrite: bool = False, encoding: Encoding | None = None
+) -> None:
+    """Write a picture, whole or not at all.
 
     Args:
         picture: uint8, uint16, or float32 in [0, 1].
-        path: where to; the ending is one of `SAVERS`.
+        path: where to; the ending names the format, unless `encoding` does.
         overwrite: replace a file that exists.
+        encoding: how.
 
     Raises:
-        UsageError: an ending that upres does not write, or transparency in a format without it.
+        UsageError: a format that upres does not write, or that cannot hold the picture.
         OutputError: the file exists, or the disk refuses it.
     """
-    path = check_output(path, overwrite=overwrite)
-    suffix = path.suffix.lower()
-    pixels = picture.pixels
-    if suffix in _NO_ALPHA and pixels.ndim == 3 and pixels.shape[2] in (2, 4):
-        raise UsageError(f"{path}: JPEG has no transparency; write .png, .webp or .tif instead.")
-    if suffix in _EIGHT_BIT and pixels.dtype == np.uint16:
-        pixels = ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
-    if pixels.dtype == np.float32 and suffix not in (".tif", ".tiff"):
-        pixels = np.clip(np.floor(pixels * 65535 + 0.5), 0, 65535).astype(np.uint16)
-        if suffix in _EIGHT_BIT:
-            pixels = ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    format = check_output(path, overwrite=overwrite, encoding=encoding)
+    pixels = _converted(picture.pixels, format)
+    pixels = pixels if pixels.ndim == 3 else pixels[..., None]
+    write_rows(iter([pixels]), pixels.shape, picture, path, format=format, encoding=encoding)
+
+
+def _converted(pixels: NDArray[Any], format: Format) -> NDArray[Any]:
+    """Pixels in the deepest samples that a format has."""
+    dtype = format.dtype(pixels.dtype)
+    if pixels.dtype == np.uint16 and dtype == np.uint8:
+        return ((pixels.astype(np.uint32) + 128) // 257).astype(np.uint8)
+    if pixels.dtype == np.float32 and dtype != np.float32:
+        white = np.iinfo(dtype).max
+        return np.clip(np.floor(pixels * np.float32(white) + np.float32(0.5)), 0, white).astype(dtype)
+    return pixels
+
+
+def write_rows(
+    rows: Iterator[NDArray[Any]],
+    shape: tuple[int, int, int],
+    picture: Picture,
+    path: str | os.PathLike[str],
+    *,
+    format: Format,
+    encoding: Encoding | None = None,
+    written: Callable[[Path], None] | None = None,
+) -> None:
+    """Write a file from rows that may be computed only now, whole or not at all; one that exists is replaced.
+
+    Args:
+        rows: `(n, width, channels)` arrays that follow each other, of the dtype that `format` gives the picture's.
+        shape: height, width and channels of all rows, the pages of a file below each other.
+        picture: what else is written: profile, EXIF, resolution, pages.
+        path: where to.
+        format: what the file is.
+        encoding: how it is made.
+        written: is called with the finished temporary file before it takes its place.
+
+    Raises:
+        UsageError: the format cannot hold the picture.
+        OutputError: the disk refuses it.
+        Exception: whatever `rows` raises.
+    """
     pyvips = _vips()
-    gray = pixels.ndim == 2 or pixels.shape[2] < 3
-    spaces = {"uint8": ("b-w", "srgb"), "uint16": ("grey16", "rgb16"), "float32": ("b-w", "scrgb")}
-    image = pyvips.Image.new_from_array(np.ascontiguousarray(pixels)).copy(
-        interpretation=spaces[str(pixels.dtype)][0 if gray else 1],
-        xres=picture.pixels_per_mm[0],
-        yres=picture.pixels_per_mm[1],
-    )
-    for name, block in picture.carried.items():
-        image.set_type(pyvips.GValue.blob_type, name, block)
-    image.set_type(pyvips.GValue.gint_type, "orientation", 1)  # else the EXIF block's own would turn it again
+    height, width, channels = shape
+    check_fits(path, format, (height // picture.pages, width), channels=channels, pages=picture.pages)
+    dtype = format.dtype(picture.pixels.dtype)
+    tiff = ComputedTiff(rows, shape, dtype)
     with whole_file(path) as temporary:
         try:
-            image.write_to_file(str(temporary), **SAVERS[suffix])
+            source = pyvips.SourceCustom()
+            source.on_read(tiff.read)
+            source.on_seek(tiff.seek)
+            image = pyvips.Image.new_from_source(source, "", access="sequential", fail_on="error")
+            image = image.copy(
+                interpretation=_SPACES[str(dtype)][0 if channels < 3 else 1],
+                xres=picture.pixels_per_mm[0],
+                yres=picture.pixels_per_mm[1],
+            )
+            image = _with_carried(image, picture, page_height=height // picture.pages)
+            if channels < 3 and not format.gray:
+                image = _in_colour(image, picture.carried.get("icc-profile-data"))
+            with temporary.open("w+b") as file:
+                target = pyvips.Target.new_to_descriptor(file.fileno())
+                options = (encoding or Encoding()).options(format, deep=dtype != np.uint8)
+                if format.name == "tiff" and height * width * channels * dtype.itemsize > _LARGE_TIFF:
+                    options["bigtiff"] = True
+                image.write_to_target(target, format.suffixes[0], **options)
+                os.fsync(file.fileno())
+            if written is not None:
+                written(temporary)
         except pyvips.Error as error:
+            if tiff.failure is not None:
+                raise tiff.failure from None
             reason = _reason(error)
             raise OutputError(f"{path}: could not be written ({reason}); free space or try another format.") from error
+
+
+def _with_carried(image: Any, picture: Picture, *, page_height: int) -> pyvips.Image:
+    pyvips = _vips()
+    for name, value in picture.carried.items():
+        match value:
+            case bytes():
+                image.set_type(pyvips.GValue.blob_type, name, value)
+            case str():
+                image.set_type(pyvips.GValue.gstr_type, name, value)
+            case int():
+                image.set_type(pyvips.GValue.gint_type, name, value)
+            case _:
+                image.set_type(pyvips.GValue.array_int_type, name, value)
+    image.set_type(pyvips.GValue.gint_type, "orientation", 1)  # else the EXIF block's own would turn it again
+    if picture.pages > 1:
+        image.set_type(pyvips.GValue.gint_type, "page-height", page_height)
+        image.set_type(pyvips.GValue.gint_type, "n-pages", picture.pages)
+    return image
+
+
+def _in_colour(image: pyvips.Image, profile: bytes | None) -> pyvips.Image:
+    """Gray as sRGB, for a format that would keep the profile of one channel beside three."""
+    if profile is None or profile[16:20] != b"GRAY":
+        return image.colourspace("srgb")
+    image = image.icc_transform("srgb", depth=8 if image.format == "uchar" else 16, embedded=True).copy()
+    image.remove("icc-profile-data")
+    return image

@@ -10,7 +10,8 @@ Verified pixel for pixel against files that MATLAB wrote (`tests/images/test_res
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -34,7 +35,7 @@ def cubic(x: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def contributions(
-    length: int, out_length: int, scale: float, *, edges: Edges = "mirror"
+    length: int, out_length: int, scale: float, *, edges: Edges = "mirror", first: int = 0
 ) -> tuple[NDArray[np.intp], NDArray[np.float64]]:
     """Which inputs make each output along one side, and with what weight.
 
@@ -44,13 +45,14 @@ def contributions(
         scale: out over in as the caller states it; `imresize` places its samples by this, not by the lengths.
         edges: `mirror` repeats the picture mirrored (the edge pixel twice), as current MATLAB does;
             `clamp` repeats the edge pixel, as releases before R2014 or so did.
+        first: the output to begin with.
 
     Returns:
-        Indices in [0, length) and weights that sum to 1, both `(out_length, taps)`.
+        Indices in [0, length) and weights that sum to 1, both `(out_length − first, taps)`.
     """
     shrink = min(scale, 1.0)
     width = 4 / shrink
-    centre = np.arange(1, out_length + 1) / scale + 0.5 * (1 - 1 / scale)
+    centre = np.arange(first + 1, out_length + 1) / scale + 0.5 * (1 - 1 / scale)
     left = np.floor(centre - width / 2)
     taps = left[:, None] + np.arange(math.ceil(width) + 2)
     weights = shrink * cubic(shrink * (centre[:, None] - taps))
@@ -64,16 +66,25 @@ def contributions(
     return index, weights
 
 
-@lru_cache(maxsize=16)
-def _blocks(
-    length: int, out_length: int, scale: float, edges: Edges, dtype: np.dtype[Any]
-) -> tuple[tuple[slice, slice, FloatArray], ...]:
-    """The banded matrix of one side as (outputs, inputs, dense weights `(outputs, inputs)`) blocks."""
-    index, weights = contributions(length, out_length, scale, edges=edges)
+@dataclass(frozen=True)
+class _Side:
+    """Outputs `first` to `stop` of one side: `length` pixels in, `scale` and `edges` as in `contributions`."""
+
+    length: int
+    first: int
+    stop: int
+    scale: float
+    edges: Edges
+
+
+@lru_cache(maxsize=64)
+def _blocks(side: _Side, dtype: np.dtype[Any]) -> tuple[tuple[slice, slice, FloatArray], ...]:
+    """The banded matrix of one side as (outputs from `first` on, inputs, dense weights `(outputs, inputs)`) blocks."""
+    index, weights = contributions(side.length, side.stop, side.scale, edges=side.edges, first=side.first)
 
     def cut() -> Iterator[tuple[slice, slice, FloatArray]]:
-        for start in range(0, out_length, _BLOCK):
-            rows = slice(start, min(start + _BLOCK, out_length))
+        for start in range(0, len(index), _BLOCK):
+            rows = slice(start, min(start + _BLOCK, len(index)))
             used = index[rows]
             first, stop = int(used.min()), int(used.max()) + 1
             dense = np.zeros((rows.stop - rows.start, stop - first))
@@ -88,11 +99,14 @@ def _round_to(dtype: np.dtype[Any], values: FloatArray) -> NDArray[Any]:
     return np.clip(np.floor(values + 0.5), 0, np.iinfo(dtype).max).astype(dtype)
 
 
-def _resize_side(plane: NDArray[Any], axis: int, out_length: int, scale: float, edges: Edges) -> NDArray[Any]:
+def _resize_side(plane: NDArray[Any], axis: int, side: _Side, first_input: int) -> NDArray[Any]:
+    """One pass over a plane whose rows or columns begin with number `first_input` of the whole picture's."""
     compute = plane.dtype if plane.dtype.kind == "f" else np.dtype(np.float64)
+    out_length = side.stop - side.first
     shape = (out_length, plane.shape[1]) if axis == 0 else (plane.shape[0], out_length)
     out = np.empty(shape, plane.dtype)
-    for outputs, inputs, weights in _blocks(plane.shape[axis], out_length, scale, edges, compute):
+    for outputs, inputs, weights in _blocks(side, compute):
+        inputs = slice(inputs.start - first_input, inputs.stop - first_input)
         if axis == 0:
             block = weights @ plane[inputs].astype(compute, copy=False)
         else:
@@ -141,16 +155,44 @@ def imresize(
         if min(size) < 1:
             raise UsageError(f"imresize got size {size}; both sides must be at least 1.")
         factors = (size[0] / height, size[1] / width)
-    if picture.ndim == 3:
-        planes = [_resize_plane(picture[..., c], size, factors, edges) for c in range(picture.shape[2])]
-        return np.stack(planes, axis=-1)
-    return _resize_plane(picture, size, factors, edges)
+    sides = (_Side(height, 0, size[0], factors[0], edges), _Side(width, 0, size[1], factors[1], edges))
+    return _resize(picture, sides, (0, 0))
 
 
-def _resize_plane(
-    plane: NDArray[Any], size: tuple[int, int], factors: tuple[float, float], edges: Edges
+def imresize_window(
+    read: Callable[[slice, slice], NDArray[Any]],
+    rows: slice,
+    columns: slice,
+    *,
+    size: tuple[int, int],
+    out_size: tuple[int, int],
 ) -> NDArray[Any]:
-    smaller_factor_first = sorted((0, 1), key=lambda axis: factors[axis])
+    """A window of what `imresize(picture, size=out_size)` gives, from no more of the picture than it needs.
+
+    Args:
+        read: gives rows and columns of the picture, `(h, w)` or `(h, w, channels)`, in `imresize`'s dtypes.
+        rows: which of the result are wanted.
+        columns: which of the result are wanted.
+        size: `(height, width)` of the picture.
+        out_size: `(height, width)` of the whole result.
+    """
+    height = _Side(size[0], rows.start, rows.stop, out_size[0] / size[0], "mirror")
+    width = _Side(size[1], columns.start, columns.stop, out_size[1] / size[1], "mirror")
+    needed = (_inputs(height), _inputs(width))
+    return _resize(read(*needed), (height, width), (needed[0].start, needed[1].start))
+
+
+def _inputs(side: _Side) -> slice:
+    """From the first to the last pixel that the outputs read."""
+    blocks = _blocks(side, np.dtype(np.float32))
+    return slice(min(inputs.start for _, inputs, _ in blocks), max(inputs.stop for _, inputs, _ in blocks))
+
+
+def _resize(part: NDArray[Any], sides: tuple[_Side, _Side], first: tuple[int, int]) -> NDArray[Any]:
+    """Both passes over every channel of a part that begins with row and column `first`."""
+    if part.ndim == 3:
+        return np.stack([_resize(part[..., c], sides, first) for c in range(part.shape[2])], axis=-1)
+    smaller_factor_first = sorted((0, 1), key=lambda axis: sides[axis].scale)
     for axis in smaller_factor_first:
-        plane = _resize_side(plane, axis, size[axis], factors[axis], edges)
-    return plane
+        part = _resize_side(part, axis, sides[axis], first[axis])
+    return part

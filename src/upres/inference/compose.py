@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from upres.images.resize import contributions
-from upres.inference.runtime import Compiled, core_count
+from upres.inference.runtime import FIRST_USE, Compiled, core_count
 
 BORDER = 2  # how far bicubic enlargement looks
 _GAIN = 255 / 219  # BT.601: luma has 219 steps between black and white
@@ -29,24 +29,31 @@ class Composer:
     Args:
         scale: factor.
         channels: of the picture, without alpha.
-        dtype: `uint8`, rounded half up and clipped; or `float32` with white at 1, unclipped.
+        dtype: of the result: `uint8`, clipped and rounded half up; or `float32` with white at 1, unclipped.
     """
 
     def __init__(self, scale: int, channels: int, dtype: np.dtype[Any]) -> None:
         self._compiled = Compiled(_model(scale, channels, dtype), "f32", streams=core_count())
 
-    def __call__(self, picture: NDArray[Any], residual: NDArray[np.float32]) -> NDArray[Any]:
-        """`(h + 4, w + 4, c)` picture with a border of two pixels, `(s·h, s·w)` residual → `(s·h, s·w, c)`."""
+    def __call__(self, picture: NDArray[np.float32], residual: NDArray[np.float32]) -> NDArray[Any]:
+        """Picture in [0, 1] with a border, `(h + 4, w + 4, c)`, and residual `(s·h, s·w)` → `(s·h, s·w, c)`."""
         return self._compiled(np.ascontiguousarray(picture)[None], np.ascontiguousarray(residual)[None, None])[0]
 
 
-@lru_cache(maxsize=8)
 def composer(scale: int, channels: int, dtype: np.dtype[Any]) -> Composer:
-    """The composer of this kind, made once."""
-    return Composer(scale, channels, dtype)
+    """The composer of this kind, made once; arguments as of `Composer`."""
+    with FIRST_USE:
+        return _made(scale, channels, dtype)
 
 
-def with_border(picture: NDArray[Any], kept: tuple[slice, slice]) -> NDArray[Any]:
+@lru_cache(maxsize=16)
+def _made(scale: int, channels: int, dtype: np.dtype[Any]) -> Composer:
+    made = Composer(scale, channels, dtype)
+    made(np.zeros((1 + 2 * BORDER, 1 + 2 * BORDER, channels), np.float32), np.zeros((scale, scale), np.float32))
+    return made
+
+
+def with_border(picture: NDArray[np.float32], kept: tuple[slice, slice]) -> NDArray[np.float32]:
     """The part `kept` of `(h, w, c)` and two pixels around it; beyond the edges the picture lies mirrored."""
     inside: list[slice] = []
     missing: list[tuple[int, int]] = []
@@ -62,16 +69,16 @@ def _model(scale: int, channels: int, dtype: np.dtype[Any]) -> Any:
     import openvino
     from openvino import opset13 as op
 
-    peak = 255.0 if dtype == np.uint8 else 1.0
-    picture: Any = op.parameter([1, -1, -1, channels], dtype)
+    picture: Any = op.parameter([1, -1, -1, channels], np.float32)
     residual: Any = op.parameter([1, 1, -1, -1], np.float32)
-    planes: Any = op.transpose(op.convert(picture, "f32"), op.constant(np.array([0, 3, 1, 2])))
+    planes: Any = op.transpose(picture, op.constant(np.array([0, 3, 1, 2])))
     phases: Any = op.group_convolution(planes, op.constant(_kernels(scale, channels)), [1, 1], [0, 0], [0, 0], [1, 1])
     enlarged: Any = op.depth_to_space(phases, "depth_first", scale) if scale > 1 else phases
-    enlarged = op.add(enlarged, op.multiply(residual, op.constant(np.float32(peak * _GAIN))))
+    enlarged = op.add(enlarged, op.multiply(residual, op.constant(np.float32(_GAIN))))
     if dtype == np.uint8:
-        enlarged = op.floor(op.add(op.clamp(enlarged, 0.0, peak), op.constant(np.float32(0.5))))
-    result: Any = op.convert(op.transpose(enlarged, op.constant(np.array([0, 2, 3, 1]))), dtype)
+        levels: Any = op.multiply(op.clamp(enlarged, 0.0, 1.0), op.constant(np.float32(255)))
+        enlarged = op.convert(op.floor(op.add(levels, op.constant(np.float32(0.5)))), "u8")
+    result: Any = op.transpose(enlarged, op.constant(np.array([0, 2, 3, 1])))
     make: Any = openvino.Model
     return make([result], [picture, residual])
 

@@ -85,6 +85,25 @@ def load(
     return Upscaler(make, name=str(model), scale=scale, halo=halo, precision=precision, tile=tile)
 
 
+def scales(model: str | os.PathLike[str]) -> tuple[int, ...]:
+    """The whole factors that a model enlarges by; none for `bicubic`, which has them all.
+
+    Raises:
+        UnknownModelError: neither in the catalog nor a file.
+        WeightsError: the file is damaged, or its metadata is missing.
+    """
+    path = Path(model)
+    if model == "bicubic":
+        return ()
+    if path.suffix == ".onnx":
+        return tuple(sorted(_halos(path)[0]))
+    if path.suffix == ".safetensors":
+        from upres.weights import store
+
+        return tuple(sorted(store.load(path)[1].halos))
+    return catalog.scales(str(model))
+
+
 def _halos(path: Path) -> tuple[dict[int, int | None], bool]:
     """What an ONNX file's metadata says: the halo by each scale that it serves, and whether it wants enlarged luma.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import queue
 import sys
+import threading
 from functools import lru_cache
 from typing import Any, Literal
 
@@ -14,6 +15,10 @@ from numpy.typing import NDArray
 from upres.errors import MissingExtraError
 
 Precision = Literal["f32", "bf16"]
+
+# OpenVINO's Python binding sets itself up on first use under locks that it holds while it waits for the interpreter:
+# two threads that compile their first model, or run one for the first time, wait for each other for ever.
+FIRST_USE = threading.Lock()
 
 
 @lru_cache(maxsize=1)

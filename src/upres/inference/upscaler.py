@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -10,15 +11,16 @@ from numpy.typing import NDArray
 
 from upres.errors import UsageError
 from upres.images import colour
-from upres.images.resize import imresize
-from upres.inference import compose, tiling
+from upres.images.resize import imresize, imresize_window
+from upres.inference import compose, tiling, windows
 from upres.inference.engines import Engine
-from upres.inference.runtime import Precision
-from upres.inference.tiling import Tile
+from upres.inference.runtime import FIRST_USE, Precision
+from upres.inference.windows import Windows
 
-_PEAKS: dict[str, float] = {"uint8": 255, "uint16": 65535, "float32": 1, "float64": 1}
-_HARDLY_SEEN = 1 / 8  # alpha below which a pixel's own colour counts less
 DEFAULT_TILE = 512
+_SHAPE_STEP = 16  # engines prepare for each shape anew, so there should be few
+_BICUBIC_HALO = 3
+_PROJECTION_HALO = 5  # how far one round of back-projection looks: two pixels down, two up, one for rounding
 
 
 class Upscaler:
@@ -31,6 +33,9 @@ class Upscaler:
         halo: how far an output looks in low-resolution pixels; None for a network that cannot be run in tiles.
         precision: of 8-bit pictures and of `luma`: `f32` or `bf16`. Deeper pictures always run in f32.
         tile: a tile contributes at most tile · tile low-resolution pixels.
+
+    Attributes:
+        back_projection: how many rounds of back-projection bring the result nearer to the input; see `consistent`.
     """
 
     def __init__(
@@ -45,6 +50,7 @@ class Upscaler:
     ) -> None:
         self.name, self.scale, self.halo, self.tile = name, scale, halo, tile
         self.precision: Precision = precision
+        self.back_projection = 0
         self._make_engine = engine
         self._engines: dict[Precision, Engine] = {}
 
@@ -61,7 +67,18 @@ class Upscaler:
             raise UsageError(f"luma got {y.dtype} {y.shape}; it takes float (h, w) in [0, 1] with no empty side.")
         engine = self._engine(precision or self.precision)
         y = np.ascontiguousarray(y, dtype=np.float32)
-        return tiling.run(engine, y, scale=self.scale, halo=self.halo, tile=self.tile, workers=engine.workers)
+        large = tiling.run(engine, y, scale=self.scale, halo=self.halo, tile=self.tile, workers=engine.workers)
+        return _back_projected(large, y, self.scale, self.back_projection)
+
+    def consistent(self, rounds: int) -> Upscaler:
+        """The same network with back-projection: what bicubic reduction of the result lacks is enlarged and added.
+
+        Args:
+            rounds: how many times; each brings the reduced result nearer to the input.
+        """
+        other = copy.copy(self)
+        other.back_projection = rounds
+        return other
 
     def __call__(self, picture: NDArray[Any], /) -> NDArray[Any]:
         """Enlarge a picture.
@@ -76,37 +93,123 @@ class Upscaler:
         Raises:
             UsageError: another dtype or shape.
         """
-        peak = _peak(picture)
-        flat = picture if picture.ndim == 3 else picture[..., None]
-        large = _with_alpha(flat, peak, self.scale, self._colour) if _has_alpha(flat) else self._colour(flat)
-        return large if picture.ndim == 3 else large[..., 0]
+        large = Enlarged(windows.Pixels(picture), self, self.precision_for(picture.dtype), dtype=picture.dtype)
+        workers = self.workers_for(picture.dtype)
+        pixels = windows.collected(large, picture.dtype, tile=self.tile * self.scale, workers=workers)
+        return pixels if picture.ndim == 3 else pixels[..., 0]
 
-    def _colour(self, picture: NDArray[Any]) -> NDArray[Any]:
-        """`(h, w, 1 | 3)` → enlarged and clipped, in the same dtype."""
-        if picture.dtype != np.uint8:
-            unit = picture.astype(np.float32) / np.float32(_PEAKS[str(picture.dtype)])
-            return _quantised(self._enlarged(unit, "f32"), picture.dtype)
-        return self._enlarged(picture, self.precision)
+    def precision_for(self, dtype: np.dtype[Any]) -> Precision:
+        """That of the arithmetic on pictures of a dtype."""
+        return self.precision if dtype == np.uint8 else "f32"
 
-    def _enlarged(self, picture: NDArray[Any], precision: Precision) -> NDArray[Any]:
-        """`(h, w, 1 | 3)` uint8, or float32 in [0, 1] → enlarged; float32 is not clipped."""
-        engine = self._engine(precision)
-        height, width, channels = picture.shape
-        large = np.empty((height * self.scale, width * self.scale, channels), picture.dtype)
-        composed = compose.composer(self.scale, channels, picture.dtype)
+    def workers_for(self, dtype: np.dtype[Any]) -> int:
+        """How many parts of a picture of a dtype are best computed at the same time."""
+        return self._engine(self.precision_for(dtype)).workers
 
-        def work(tile: Tile) -> None:
-            residual = engine.residual(_luma(picture[tile.read]))[tile.inside(self.scale)]
-            large[tile.enlarged(self.scale)] = composed(compose.with_border(picture, tile.kept), residual)
-
-        tiles = tiling.split(height, width, halo=self.halo, tile=self.tile, workers=engine.workers)
-        tiling.each(tiles, work, workers=engine.workers)
-        return large
+    def residual(self, y: NDArray[np.float32], precision: Precision) -> NDArray[np.float32]:
+        """What the network adds to bicubic enlargement of luma that fits into memory at once."""
+        return self._engine(precision).residual(np.ascontiguousarray(y))
 
     def _engine(self, precision: Precision) -> Engine:
-        if precision not in self._engines:
-            self._engines[precision] = self._make_engine(precision)
-        return self._engines[precision]
+        with FIRST_USE:
+            if precision not in self._engines:
+                engine = self._make_engine(precision)
+                engine(np.zeros((1, 1), np.float32))
+                self._engines[precision] = engine
+            return self._engines[precision]
+
+
+class Enlarged:
+    """Another picture enlarged by a network: luma through the network, the rest bicubic.
+
+    Args:
+        source: the picture.
+        upscaler: the network.
+        precision: of its arithmetic.
+        dtype: that the result will be brought to; 8-bit results come in it straight away. Float32 if not given.
+    """
+
+    def __init__(
+        self, source: Windows, upscaler: Upscaler, precision: Precision, *, dtype: np.dtype[Any] | None = None
+    ) -> None:
+        self._source, self._upscaler = source, upscaler
+        self._precision: Precision = precision
+        self.size = (source.size[0] * upscaler.scale, source.size[1] * upscaler.scale)
+        self.channels = source.channels
+        self._has_alpha = windows.has_alpha(source.channels)
+        straight = dtype == np.uint8 and not upscaler.back_projection
+        self._compose = compose.composer(
+            upscaler.scale, self.channels - self._has_alpha, np.dtype(np.uint8 if straight else np.float32)
+        )
+
+    def __call__(self, rows: slice, columns: slice, /) -> NDArray[Any]:
+        """See `Windows`; colours are clipped to [0, 1]."""
+        scale, halo = self._upscaler.scale, self._upscaler.halo
+        margin = _PROJECTION_HALO * self._upscaler.back_projection
+        kept: list[slice] = []  # low-resolution pixels whose enlargement is made
+        read: list[slice] = []  # those that it is made from
+        for span, length in zip((rows, columns), self._source.size, strict=True):
+            keep = slice(max(span.start // scale - margin, 0), min(-(-span.stop // scale) + margin, length))
+            kept.append(keep)
+            read.append(slice(0, length) if halo is None else _widened(keep, max(halo, _BICUBIC_HALO), length))
+        low = self._source(read[0], read[1])
+        large = self._enlarge(low, read, kept)
+        if large.dtype != np.uint8:
+            rows_inside, columns_inside = _relative(kept, read)
+            large = _back_projected(large, low[rows_inside, columns_inside], scale, self._upscaler.back_projection)
+            np.clip(large, 0, 1, out=large)
+        top, left = (keep.start * scale for keep in kept)
+        return large[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
+
+    def _enlarge(self, low: NDArray[np.float32], read: list[slice], kept: list[slice]) -> NDArray[Any]:
+        """The enlargement of the pixels `kept`, from those `read`; float32 is not clipped."""
+        scale = self._upscaler.scale
+        inside = _relative(kept, read)
+        colours = np.ascontiguousarray(low[..., :-1]) if self._has_alpha else low
+        residual = self._upscaler.residual(_luma(colours), self._precision)
+        rows, columns = (slice(part.start * scale, part.stop * scale) for part in inside)
+        large = self._compose(compose.with_border(colours, inside), residual[rows, columns])
+        if not self._has_alpha:
+            return large
+
+        def alpha(rows: slice, columns: slice) -> NDArray[np.float32]:
+            top, left = (span.start for span in read)
+            return low[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left, -1:]
+
+        rows, columns = (slice(part.start * scale, part.stop * scale) for part in kept)
+        large_alpha = imresize_window(alpha, rows, columns, size=self._source.size, out_size=self.size)
+        if large.dtype == np.uint8:
+            return np.concatenate([large, windows.quantised(large_alpha, large.dtype)], axis=2)
+        return np.concatenate([large, large_alpha], axis=2)
+
+
+def _luma(colours: NDArray[np.float32]) -> NDArray[np.float32]:
+    """BT.601 luma in [0, 1], `(h, w)`, of `(h, w, 1 | 3)` in [0, 1]."""
+    weights = colour.LUMA if colours.shape[2] == 3 else colour.LUMA.sum(keepdims=True)
+    return colours @ (weights / 255).astype(np.float32) + np.float32(16 / 255)
+
+
+def _relative(kept: list[slice], read: list[slice]) -> tuple[slice, slice]:
+    """Where `kept` lies in what was read."""
+    rows, columns = (slice(k.start - r.start, k.stop - r.start) for k, r in zip(kept, read, strict=True))
+    return rows, columns
+
+
+def _widened(span: slice, halo: int, length: int) -> slice:
+    """A span with its halo on both sides, moved and cut to lie in the picture, its length one of few."""
+    wanted = span.stop - span.start + 2 * halo
+    window = min(-(-wanted // _SHAPE_STEP) * _SHAPE_STEP, length)
+    first = min(max(span.start - halo, 0), length - window)
+    return slice(first, first + window)
+
+
+def _back_projected(
+    large: NDArray[np.float32], low: NDArray[np.float32], scale: int, rounds: int
+) -> NDArray[np.float32]:
+    """Add, `rounds` times, the enlarged difference between `low` and the reduced `large` (Irani and Peleg 1991)."""
+    for _ in range(rounds):
+        large = large + imresize(low - imresize(large, size=(low.shape[0], low.shape[1])), scale)
+    return large
 
 
 class Bicubic:
@@ -123,86 +226,9 @@ class Bicubic:
 
     def __call__(self, picture: NDArray[Any], /) -> NDArray[Any]:
         """Enlarge a picture; see `Upscaler.__call__`. Without alpha, integers are rounded as MATLAB does."""
-        peak = _peak(picture)
-        if not _has_alpha(picture):
+        windows.peak(picture)
+        if picture.ndim == 2 or not windows.has_alpha(picture.shape[2]):
             large = imresize(picture, self.scale)
             return large if picture.dtype.kind != "f" else np.clip(large, 0, 1)
-        return _with_alpha(picture, peak, self.scale, self)
-
-
-def _luma(picture: NDArray[Any]) -> NDArray[np.float32]:
-    """BT.601 luma in [0, 1], `(h, w)` float32, of `(h, w, 1 | 3)` uint8, or float32 in [0, 1]."""
-    peak = 255 if picture.dtype == np.uint8 else 1
-    if picture.shape[2] == 1:
-        weights = np.array([219 / 255 / peak], np.float32)
-    else:
-        weights = (colour.LUMA / 255 / peak).astype(np.float32)
-    return picture.astype(np.float32, copy=False) @ weights + np.float32(16 / 255)
-
-
-def _has_alpha(picture: NDArray[Any]) -> bool:
-    return picture.ndim == 3 and picture.shape[2] in (2, 4)
-
-
-def _with_alpha(
-    picture: NDArray[Any], peak: float, scale: int, enlarge: Callable[[NDArray[Any]], NDArray[Any]]
-) -> NDArray[Any]:
-    """Enlarge colours and alpha side by side, once what can hardly be seen has lent its place to what is near it.
-
-    Premultiplied colours would have to be divided by alpha afterwards; a network is not linear, so the two would not
-    match at edges, and a fringe would show.
-    """
-    colours, alpha = picture[..., :-1], picture[..., -1:].astype(np.float32) / np.float32(peak)
-    if alpha.min() < _HARDLY_SEEN:
-        unit = _filled(colours.astype(np.float32) / np.float32(peak), alpha)
-        colours = _quantised(unit, picture.dtype)
-    large_alpha = _quantised(imresize(alpha, scale), picture.dtype)
-    return np.concatenate([enlarge(colours), large_alpha], axis=2)
-
-
-def _filled(colours: NDArray[Any], alpha: NDArray[Any]) -> NDArray[Any]:
-    """Let the colour of pixels that can hardly be seen go over into that of their surroundings.
-
-    These are the alpha-weighted mean of the 2×2 block around them, which goes over into its surroundings in turn.
-    """
-    own = np.minimum((alpha / _HARDLY_SEEN) ** 2, 1)
-    if own.min() == 1 or max(alpha.shape) == 1:
-        return colours
-    height, width = alpha.shape[:2]
-    rows, columns = range(0, height, 2), range(0, width, 2)
-
-    def block_sums(values: NDArray[Any]) -> NDArray[Any]:
-        return np.add.reduceat(np.add.reduceat(values, rows, axis=0), columns, axis=1)
-
-    sums = block_sums(alpha)
-    half = block_sums(colours * alpha) / np.maximum(sums, np.finfo(np.float32).tiny)
-    around = _filled(half, sums / 4).repeat(2, axis=0).repeat(2, axis=1)[:height, :width]
-    return colours * own + around * (1 - own)
-
-
-def _quantised(unit: NDArray[np.float32], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Clip to [0, 1] and bring to a picture's dtype, integers rounded half up."""
-    clipped = np.clip(unit, 0, 1)
-    if dtype.kind == "f":
-        return clipped.astype(dtype)
-    return np.floor(clipped * np.float32(_PEAKS[str(dtype)]) + np.float32(0.5)).astype(dtype)
-
-
-def _peak(picture: NDArray[Any]) -> float:
-    """The value of white.
-
-    Raises:
-        UsageError: not a picture's dtype or shape.
-    """
-    if not isinstance(picture, np.ndarray):  # pyright: ignore[reportUnnecessaryIsInstance]
-        raise UsageError(f"the picture is a {type(picture).__name__}; give an array, as `upres.upscale` describes.")
-    if str(picture.dtype) not in _PEAKS:
-        raise UsageError(f"the picture has dtype {picture.dtype}; give {', '.join(_PEAKS)} (floats in [0, 1]).")
-    shape = picture.shape
-    if not (picture.ndim == 2 or (picture.ndim == 3 and shape[2] in (1, 2, 3, 4))) or 0 in shape:
-        raise UsageError(f"the picture has shape {shape}; give (h, w) or (h, w, 1 to 4), with no empty side.")
-    if picture.dtype.kind == "f":
-        low, high = float(picture.min()), float(picture.max())
-        if not (low >= -1 and high <= 2):  # also catches NaN; some overshoot around [0, 1] is clipped
-            raise UsageError(f"the picture has floats from {low:.4g} to {high:.4g}; bring them to [0, 1] first.")
-    return _PEAKS[str(picture.dtype)]
+        large = windows.Resized(windows.Pixels(picture), (picture.shape[0] * self.scale, picture.shape[1] * self.scale))
+        return windows.collected(large, picture.dtype, tile=DEFAULT_TILE)

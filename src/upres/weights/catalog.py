@@ -60,6 +60,18 @@ def records() -> tuple[Record, ...]:
     )
 
 
+def scales(name: str) -> tuple[int, ...]:
+    """The scales that a model has.
+
+    Raises:
+        UnknownModelError: no model has this name; the nearest names are in the message.
+    """
+    found = tuple(sorted(record.scale for record in records() if record.name == name))
+    if not found:
+        raise UnknownModelError(name, {record.name for record in records()} | {"bicubic"})
+    return found
+
+
 def find(name: str, scale: int) -> Record:
     """The record of a model at a scale.
 
@@ -67,9 +79,6 @@ def find(name: str, scale: int) -> Record:
         UnknownModelError: no model has this name; the nearest names are in the message.
         ScaleError: the model has no weights for this scale; those that it has are in the message.
     """
-    named = {record.scale: record for record in records() if record.name == name}
-    if not named:
-        raise UnknownModelError(name, {record.name for record in records()} | {"bicubic"})
-    if scale not in named:
-        raise ScaleError(name, scale, named)
-    return named[scale]
+    if scale not in scales(name):
+        raise ScaleError(name, scale, scales(name))
+    return next(record for record in records() if (record.name, record.scale) == (name, scale))

@@ -1,0 +1,166 @@
+"""The picture formats that upres writes: what each can hold, and how libvips is asked to write it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import PurePath
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from upres.errors import UsageError
+
+FormatName = Literal["jpeg", "png", "webp", "tiff", "avif", "gif"]
+
+
+@dataclass(frozen=True)
+class Format:
+    """What a file format can hold.
+
+    Attributes:
+        name: as `--format` takes it.
+        suffixes: of files; the first is given to new ones.
+        depth: the deepest samples: 8 or 16 bits, or 32 for floats.
+        gray: whether gray stays one channel.
+        alpha: whether it has transparency.
+        pages: whether it holds several pages or frames.
+        max_side: the longest side in pixels, by its specification or its encoder.
+        carries: what besides pixels, of ICC, EXIF, XMP and IPTC, it has a place for that libvips fills.
+        whole: whether its encoder needs the whole result in memory.
+    """
+
+    name: FormatName
+    suffixes: tuple[str, ...]
+    depth: Literal[8, 16, 32]
+    gray: bool
+    alpha: bool
+    pages: bool
+    max_side: int
+    carries: tuple[str, ...]
+    whole: bool = False
+
+    def dtype(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
+        """What pictures of a dtype are written as: itself, or the deepest that the format has."""
+        if dtype == np.uint8 or self.depth == 8:
+            return np.dtype(np.uint8)
+        return np.dtype(np.uint16) if dtype == np.uint16 or self.depth == 16 else np.dtype(np.float32)
+
+
+FORMATS = (
+    Format(
+        "png", (".png",), 16, gray=True, alpha=True, pages=False, max_side=2**31 - 1, carries=("icc", "exif", "xmp")
+    ),
+    Format(
+        "jpeg",
+        (".jpg", ".jpeg", ".jpe", ".jfif"),
+        8,
+        gray=True,
+        alpha=False,
+        pages=False,
+        max_side=65_500,
+        carries=("icc", "exif", "xmp", "iptc"),
+    ),
+    Format(
+        "webp",
+        (".webp",),
+        8,
+        gray=False,
+        alpha=True,
+        pages=True,
+        max_side=16_383,
+        carries=("icc", "exif", "xmp"),
+        whole=True,
+    ),
+    Format(
+        "tiff", (".tif", ".tiff"), 32, gray=True, alpha=True, pages=True, max_side=2**31 - 1, carries=("icc", "xmp")
+    ),
+    Format(
+        "avif",
+        (".avif",),
+        16,
+        gray=False,
+        alpha=True,
+        pages=False,
+        max_side=16_384,
+        carries=("icc", "exif", "xmp"),
+        whole=True,
+    ),
+    Format("gif", (".gif",), 8, gray=False, alpha=True, pages=True, max_side=65_535, carries=(), whole=True),
+)
+SUFFIXES = tuple(suffix for format in FORMATS for suffix in format.suffixes)
+_DEFAULT_QUALITY: dict[str, int] = {"jpeg": 95, "webp": 95, "avif": 85}
+_EFFORTS: dict[str, range] = {"png": range(10), "webp": range(7), "avif": range(10), "gif": range(1, 11)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Encoding:
+    """How a result is written.
+
+    Attributes:
+        format: None for what the file's ending says.
+        quality: of JPEG, WebP and AVIF, 1 to 100; None for 95, 95 and 85.
+        effort: 0 to 9 for PNG (zlib's level) and AVIF, 0 to 6 for WebP, 1 to 10 for GIF; None for a moderate one.
+        lossless: WebP and AVIF without loss.
+
+    Raises:
+        UsageError: a quality outside its range.
+    """
+
+    format: FormatName | None = None
+    quality: int | None = None
+    effort: int | None = None
+    lossless: bool = False
+
+    def __post_init__(self) -> None:
+        if self.quality is not None and not 1 <= self.quality <= 100:
+            raise UsageError(f"quality is {self.quality}; it must lie between 1 and 100.")
+
+    def check(self, format: Format) -> None:
+        """Refuse what a format has not.
+
+        Raises:
+            UsageError: an effort that it does not know, or losslessness that cannot be asked of it.
+        """
+        efforts = _EFFORTS.get(format.name)
+        if self.effort is not None and efforts is not None and self.effort not in efforts:
+            raise UsageError(
+                f"effort is {self.effort}; for {format.name} it lies between {efforts[0]} and {efforts[-1]}."
+            )
+        if self.lossless and format.name in ("jpeg", "gif"):
+            raise UsageError(f"{format.name} cannot be lossless; use png, tiff, webp or avif.")
+
+    def options(self, format: Format, *, deep: bool) -> dict[str, Any]:
+        """The arguments of libvips' saver; `deep` for samples of more than 8 bits."""
+        quality = {"Q": self.quality or _DEFAULT_QUALITY[format.name]} if format.name in _DEFAULT_QUALITY else {}
+        effort = {} if self.effort is None else {"effort": self.effort}
+        match format.name:
+            case "jpeg":
+                return {**quality, "optimize_coding": True}
+            case "png":
+                return {"compression": 6 if self.effort is None else self.effort}
+            case "tiff":
+                return {"compression": "deflate", "predictor": "horizontal"}
+            case "webp":
+                return {**quality, **effort, "lossless": self.lossless, "exact": self.lossless}
+            case "avif":
+                chroma = {"subsample_mode": "off"}
+                return {**quality, **effort, **chroma, "lossless": self.lossless, "bitdepth": 12 if deep else 8}
+            case "gif":
+                return effort
+
+
+def of_suffix(path: PurePath) -> Format | None:
+    """The format that a file's ending names, or None."""
+    return next((format for format in FORMATS if path.suffix.lower() in format.suffixes), None)
+
+
+def named(name: str) -> Format:
+    """A format by name.
+
+    Raises:
+        UsageError: there is none.
+    """
+    for format in FORMATS:
+        if format.name == name:
+            return format
+    raise UsageError(f"unknown format {name!r}; use one of {', '.join(get_args(FormatName))}.")

@@ -1,0 +1,256 @@
+"""A picture file in, a larger picture file out, of any size and format, in bounded memory."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from upres.errors import Interrupted, PictureError, TooLittleMemory, UsageError
+from upres.images import io
+from upres.images.formats import Encoding, Format
+from upres.images.io import Picture
+from upres.inference import loading, sizes, windows
+from upres.inference.engines import EngineName
+from upres.inference.runtime import Precision
+from upres.inference.sizes import Wanted
+from upres.inference.upscaler import DEFAULT_TILE, Bicubic, Enlarged
+from upres.inference.windows import Pixels, Resized, Samples, Windows
+
+MAX_BACK_PROJECTION = 20
+_OWN_BYTES = 300_000_000  # Python, libvips and OpenVINO with a network, before the first picture
+_FLOATS_A_PIXEL = 8  # temporary float32 values in a tile, for each channel
+_SMALLEST_TILE = 64
+_LARGEST_FACTOR = 4  # that a tile of the result grows by
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """All that decides a result's pixels and file, besides the picture.
+
+    Attributes:
+        model: `bicubic`, a name in the catalog, or the path of an `.onnx` or `.safetensors` file.
+        wanted: the result's size.
+        encoding: the result's file.
+        engine: what runs the network.
+        precision: of its arithmetic.
+        back_projection: rounds that bring the result nearer to the input; see `Upscaler.consistent`.
+
+    Raises:
+        UsageError: rounds outside 0 to 20, or rounds for bicubic interpolation.
+    """
+
+    model: str
+    wanted: Wanted
+    encoding: Encoding
+    engine: EngineName = "openvino"
+    precision: Precision | Literal["auto"] = "auto"
+    back_projection: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.back_projection <= MAX_BACK_PROJECTION:
+            raise UsageError(
+                f"back-projection is {self.back_projection}; it must lie between 0 and {MAX_BACK_PROJECTION}."
+            )
+        if self.back_projection and self.model == "bicubic":
+            raise UsageError("back-projection is for networks; take a model other than bicubic.")
+
+
+@dataclass(frozen=True)
+class Done:
+    """What was written.
+
+    Attributes:
+        size: height and width of a page.
+        pages: or frames.
+        input_size: height and width of the input's.
+        lost: what the input carries that the result's format has no place for.
+    """
+
+    size: tuple[int, int]
+    pages: int
+    input_size: tuple[int, int]
+    lost: list[str]
+
+    def describe(self) -> str:
+        """`160×120`, with what is out of the ordinary."""
+        height, width = self.size
+        text = f"{width}×{height}" + (f", {self.pages} pages" if self.pages > 1 else "")
+        text += f", without its {' and '.join(self.lost)}" if self.lost else ""
+        if self.size == self.input_size:
+            return f"{text}, the size it had: pixels kept, no network"
+        if height <= self.input_size[0] and width <= self.input_size[1]:
+            return f"{text}, smaller than it was: reduced by bicubic interpolation, no network"
+        return text
+
+
+class Enlarger:
+    """A model made ready for pictures of any size; engines are made once and shared between threads.
+
+    Args:
+        settings: what is wanted.
+        memory: bytes that the process may take.
+
+    Attributes:
+        stopped: when set, pictures in work are given up.
+
+    Raises:
+        UsageError: a model, engine or precision that cannot be had.
+    """
+
+    def __init__(self, settings: Settings, *, memory: int) -> None:
+        self.settings, self.memory = settings, memory
+        self.stopped = threading.Event()
+        self._scales = loading.scales(settings.model)
+        self._load = cache(self._load_scale)
+        self._load(min(self._scales, default=2))  # a model that cannot run is told of before the first picture
+
+    def _load_scale(self, scale: int) -> Any:
+        settings = self.settings
+        upscaler = loading.load(settings.model, scale, engine=settings.engine, precision=settings.precision)
+        return upscaler if isinstance(upscaler, Bicubic) else upscaler.consistent(settings.back_projection)
+
+    def result(self, pixels: NDArray[Any], size: tuple[int, int], dtype: np.dtype[Any]) -> Windows:
+        """The enlargement or reduction to `size` (height, width) of pixels that will be written as `dtype`."""
+        copied = pixels.shape[:2] == size
+        opaque = pixels.ndim == 2 or not windows.has_alpha(pixels.shape[2])
+        as_matlab = self.settings.model == "bicubic" and opaque and dtype.kind != "f"
+        picture: Windows = Samples(pixels) if pixels.dtype == dtype and (copied or as_matlab) else Pixels(pixels)
+        for scale in sizes.steps(picture.size, size, self._scales):
+            upscaler = self._load(scale)
+            is_last = (picture.size[0] * scale, picture.size[1] * scale) == size
+            precision = upscaler.precision_for(pixels.dtype)
+            picture = Enlarged(picture, upscaler, precision, dtype=dtype if is_last else np.dtype(np.float32))
+        return picture if picture.size == size else Resized(picture, size)
+
+    def workers(self, dtype: np.dtype[Any]) -> int:
+        """How many parts of a picture of a dtype are computed at the same time."""
+        upscaler = self._load(min(self._scales, default=2))
+        return 1 if isinstance(upscaler, Bicubic) else upscaler.workers_for(dtype)
+
+    def file(
+        self,
+        source: str | os.PathLike[str] | bytes,
+        target: str | os.PathLike[str],
+        *,
+        format: Format,
+        max_pixels: int = io.MAX_PIXELS,
+        share: float = 1,
+        written: Callable[[Path], None] | None = None,
+    ) -> Done:
+        """Read a picture, enlarge it and write it, replacing what is there.
+
+        Args:
+            source: a file, or its content.
+            target: a file.
+            format: what the target will be.
+            max_pixels: of the input.
+            share: of the memory that this picture may take.
+            written: is called with the finished temporary file before it takes its place.
+
+        Raises:
+            PictureError: the picture cannot be read, or the format cannot hold its result.
+            TooLittleMemory: its result does not fit the memory.
+            OutputError: the disk refuses the result.
+        """
+        name = "standard input" if isinstance(source, bytes) else os.fspath(source)
+        memory = int(self.memory * share)
+
+        def tile(shape: tuple[int, ...], pages: int, dtype: np.dtype[Any]) -> int:
+            size = self.settings.wanted.of((shape[0] // pages, shape[1]))
+            io.check_fits(target, format, size, channels=shape[2] if len(shape) == 3 else 1, pages=pages)
+            return _tile(shape, pages, dtype, size, format, workers=self.workers(dtype), memory=memory)
+
+        try:
+            picture = io.read(source, pages=True, max_pixels=max_pixels, admit=tile)
+            pixels = picture.pixels
+            height, width = pixels.shape[0] // picture.pages, pixels.shape[1]
+            size = self.settings.wanted.of((height, width))
+            rows = self._rows(picture, size, format, tile(pixels.shape, picture.pages, pixels.dtype))
+            shape = (size[0] * picture.pages, size[1], pixels.shape[2] if pixels.ndim == 3 else 1)
+            encoding = self.settings.encoding
+            io.write_rows(rows, shape, picture, target, format=format, encoding=encoding, written=written)
+        except UsageError as error:
+            raise PictureError(f"{name}: {error}") from error
+        except TooLittleMemory as error:
+            raise TooLittleMemory(f"{name}: {error}") from error
+        except MemoryError as error:
+            raise PictureError(f"{name}: there is not enough memory for the result; take a smaller scale.") from error
+        return Done(size, picture.pages, (height, width), io.lost(picture, format))
+
+    def _rows(self, picture: Picture, size: tuple[int, int], format: Format, tile: int) -> Iterator[NDArray[Any]]:
+        dtype, workers = format.dtype(picture.pixels.dtype), self.workers(picture.pixels.dtype)
+        for number in range(picture.pages):
+            result = self.result(picture.page(number), size, dtype)
+            for strip in windows.strips(result, dtype, tile=tile, workers=workers):
+                if self.stopped.is_set():
+                    raise Interrupted("stopped; the picture in work was given up.")
+                yield strip
+
+
+def _tile(
+    shape: tuple[int, ...],
+    pages: int,
+    dtype: np.dtype[Any],
+    size: tuple[int, int],
+    format: Format,
+    *,
+    workers: int,
+    memory: int,
+) -> int:
+    """The side of a tile of the result with which all keeps to the memory, the format's encoder included.
+
+    Args:
+        shape: of the input's pixels, all pages together.
+        pages: of the input.
+        dtype: of the input.
+        size: of a page of the result.
+        format: that the result is written in.
+        workers: tiles that are computed at the same time.
+        memory: bytes that the process may take.
+
+    Raises:
+        TooLittleMemory: even the smallest does not.
+    """
+    channels = shape[2] if len(shape) == 3 else 1
+    item = format.dtype(dtype).itemsize
+    factor = max(1.0, size[0] * pages / shape[0])
+    fixed = _OWN_BYTES + shape[0] * shape[1] * channels * dtype.itemsize
+    if format.whole:
+        fixed += size[0] * size[1] * pages * max(channels, 3) * item * 2
+    tile = DEFAULT_TILE
+    while True:
+        side = int(tile * min(factor, _LARGEST_FACTOR))
+        strips = 2 * min(side, size[0]) * max(side, size[1]) * channels * item
+        tiles = workers * min(side * side, size[0] * size[1]) * channels * 4 * _FLOATS_A_PIXEL
+        needed = fixed + strips + tiles
+        if needed <= memory:
+            return side
+        if tile <= _SMALLEST_TILE:
+            raise TooLittleMemory(
+                f"a result of {size[1]}×{size[0]} pixels takes about {needed / 1e9:.1f} GB; "
+                f"{memory / 1e9:.1f} GB are allowed (--memory)."
+            )
+        tile //= 2
+
+
+def free_memory() -> int:
+    """Bytes that this process may take without others suffering: half of what the machine has free.
+
+    A limit on the process's control group counts as well.
+    """
+    free = [os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")] if hasattr(os, "sysconf") else [8_000_000_000]
+    meminfo, group = Path("/proc/meminfo"), Path("/sys/fs/cgroup/memory.max")
+    if meminfo.exists():
+        lines = dict(line.split(":", 1) for line in meminfo.read_text(encoding="ascii").splitlines())
+        free = [int(lines["MemAvailable"].split()[0]) * 1024]
+    if group.exists() and (limit := group.read_text(encoding="ascii").strip()) != "max":
+        free.append(int(limit))
+    return min(free) // 2

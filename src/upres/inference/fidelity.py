@@ -1,0 +1,55 @@
+"""Whether a result gives back what it was made from."""
+
+from __future__ import annotations
+
+import math
+import os
+
+import numpy as np
+
+from upres.errors import PictureError
+from upres.images import io
+from upres.inference import windows
+from upres.inference.windows import Pixels, Resized
+
+_TILE = 1024
+
+
+def consistency(small: str | os.PathLike[str] | bytes, large: str | os.PathLike[str]) -> float:
+    """PSNR in dB of an enlarged file, reduced with the protocol's bicubic, against the file that it was made from.
+
+    All channels count alike, peak is white; colours are multiplied by alpha where there is one.
+
+    Raises:
+        PictureError: a file cannot be read, or the second is not larger.
+    """
+    truth, result = (io.read(file, pages=True, max_pixels=2**62) for file in (small, large))
+    error, count = 0.0, 0
+    for number in range(truth.pages):
+        expected = Pixels(truth.page(number))
+        page = Pixels(result.page(number))
+        if page.size[0] < expected.size[0] or page.size[1] < expected.size[1]:
+            raise PictureError(f"{large}: is smaller than what it was made from; only enlargements are verified.")
+        reduced = Resized(page, expected.size)
+        for rows, columns, values in windows.tiles(reduced, np.dtype(np.float32), tile=_TILE):
+            difference = _premultiplied(values) - _premultiplied(_alike(expected(rows, columns), values.shape[2]))
+            error += float(np.sum(np.square(difference), dtype=np.float64))
+            count += difference.size
+    return math.inf if error == 0 else -10 * math.log10(error / count)
+
+
+def _premultiplied(values: np.ndarray) -> np.ndarray:
+    if not windows.has_alpha(values.shape[2]):
+        return values
+    alpha = values[..., -1:]
+    return np.concatenate([values[..., :-1] * alpha, alpha], axis=2)
+
+
+def _alike(values: np.ndarray, channels: int) -> np.ndarray:
+    """Values with the channels that the result's format made of them: gray as RGB, no transparency as opaque."""
+    colours, alpha = (values[..., :-1], values[..., -1:]) if windows.has_alpha(values.shape[2]) else (values, None)
+    if channels >= 3 and colours.shape[2] == 1:
+        colours = colours.repeat(3, axis=2)
+    if not windows.has_alpha(channels):
+        return colours
+    return np.concatenate([colours, np.ones_like(colours[..., :1]) if alpha is None else alpha], axis=2)

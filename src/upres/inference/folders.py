@@ -1,0 +1,365 @@
+"""Whole folders: which picture becomes which file, what is done already, and the work on several at a time.
+
+A journal in the output folder names, for each file that was made, the content and settings that it came from. Its line
+is written before the file takes its place, so a file without a line is not ours, and a line without its file means
+work to do, whenever a process was killed. Locks on single bytes of the journal, which the system lets go with the
+process, keep two processes from the same picture.
+"""
+
+from __future__ import annotations
+
+import glob
+import hashlib
+import json
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Generator, Iterable
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import IO, Any, Literal, TypedDict, cast
+
+from upres.errors import Interrupted, OutputError, PictureError, TooLittleMemory, UpresError, UsageError
+from upres.files import make_folder, remove_unfinished
+from upres.images import formats
+from upres.images.formats import Encoding, Format
+from upres.inference.enlarging import Done, Enlarger, Settings
+from upres.weights import catalog
+
+try:
+    import fcntl
+except ImportError:  # Windows: two processes on one folder may do a picture twice, which harms none
+    fcntl = None
+
+JOURNAL = ".upres.jsonl"
+PICTURE_SUFFIXES = (*formats.SUFFIXES, ".heic", ".heif", ".jxl", ".jp2", ".bmp", ".ppm", ".pgm", ".hdr", ".svg", ".pdf")
+_WORKERS = 2  # one computes while the other decodes or encodes
+_CHUNK = 1 << 20
+Status = Literal["planned", "done", "skipped", "elsewhere", "failed"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """A picture and the file that it becomes."""
+
+    source: Path
+    target: Path
+    format: Format
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a job.
+
+    Attributes:
+        status: `planned`; `done`; `skipped`, having been done before; `elsewhere`, in another process' hands; `failed`.
+        done: what was written.
+        error: why it failed.
+        seconds: of wall time.
+    """
+
+    job: Job
+    status: Status
+    seconds: float
+    done: Done | None = None
+    error: str | None = None
+
+
+class _Line(TypedDict):
+    target: str
+    source: str
+    settings: str
+    size: int
+    mtime: int
+    content: str
+
+
+def plan(root: Path, out: Path, encoding: Encoding) -> tuple[list[Job], list[str]]:
+    """The jobs of a folder in the order of their names, and what could not be looked into.
+
+    The tree is mirrored. Names stay, but for the ending where the format changes; if two pictures then have one name,
+    they keep the old ending before the new. Hidden files, the output folder and linked folders are left out.
+
+    Raises:
+        UsageError: two pictures would still become one file.
+    """
+    unreadable: list[str] = []
+    out_identity = _identity(out)
+    found: list[Path] = []
+    for folder, folders, files in os.walk(
+        root, onerror=lambda error: unreadable.append(f"{error.filename}: {error.strerror}")
+    ):
+        folders[:] = sorted(
+            name for name in folders if name[0] != "." and _identity(Path(folder, name)) != out_identity
+        )
+        names = (name for name in files if name[0] != "." and Path(name).suffix.lower() in PICTURE_SUFFIXES)
+        found += [Path(folder, name) for name in sorted(names)]
+    return mirrored(found, root, out, encoding), unreadable
+
+
+def expand(pattern: str) -> tuple[Path, list[Path]]:
+    """The folder before a pattern's first wildcard, and the picture files that match, `**` for folders of any depth."""
+    fixed = Path(pattern)
+    while glob.has_magic(str(fixed)):
+        fixed = fixed.parent
+    matches = (Path(match) for match in glob.glob(pattern, recursive=True))  # noqa: PTH207  # the pattern may be absolute
+    return fixed, sorted(path for path in matches if path.suffix.lower() in PICTURE_SUFFIXES and not path.is_dir())
+
+
+def mirrored(sources: Iterable[Path], root: Path, out: Path, encoding: Encoding) -> list[Job]:
+    """The jobs of pictures below `root`; see `plan`."""
+    sources = list(sources)
+    named = [source.relative_to(root) for source in sources]
+    targets = [path.with_suffix(_suffix(path, encoding)) for path in named]
+    uses = Counter(str(target).casefold() for target in targets)
+    for i, (path, target) in enumerate(zip(named, targets, strict=True)):
+        if uses[str(target).casefold()] > 1 and target != path:
+            targets[i] = path.with_name(path.name + target.suffix)
+    jobs: dict[str, Job] = {}
+    for source, target in zip(sources, targets, strict=True):
+        format = formats.named(encoding.format) if encoding.format else formats.of_suffix(target)
+        assert format is not None
+        job = Job(source, out / target, format)
+        other = jobs.setdefault(str(target).casefold(), job)
+        if other is not job:
+            raise UsageError(f"{other.source} and {source} would both become {job.target}; rename one of them.")
+    return list(jobs.values())
+
+
+def _suffix(path: Path, encoding: Encoding) -> str:
+    own = formats.of_suffix(path)
+    if encoding.format is None:
+        return path.suffix if own else ".png"
+    wanted = formats.named(encoding.format)
+    return path.suffix if own is wanted else wanted.suffixes[0]
+
+
+def _identity(path: Path) -> tuple[int, int] | None:
+    try:
+        status = path.stat()
+    except OSError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+class Journal:
+    """What was made in an output folder, and which process is at what; a context that takes part until it ends.
+
+    Args:
+        folder: the output folder; it is made if need be.
+
+    Raises:
+        OutputError: the folder or the journal cannot be written.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        make_folder(folder)
+        self._folder = folder
+        self._lines: dict[str, _Line] = {}
+        self._read_to = 0
+        self._reading = threading.Lock()
+        try:
+            self._file: IO[bytes] = (folder / JOURNAL).open("a+b", buffering=0)
+        except OSError as error:
+            raise OutputError(f"{folder}: is not writable ({error.strerror}); give -o to write elsewhere.") from error
+
+    def __enter__(self) -> Journal:
+        """Take part; whoever is alone removes what killed processes left."""
+        if fcntl is not None:
+            if self._lock(0):
+                for folder, _, _ in os.walk(self._folder):
+                    remove_unfinished(Path(folder))
+            fcntl.lockf(self._file, fcntl.LOCK_SH, 1, 0)
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        """Let go of all locks."""
+        self._file.close()
+
+    def claim(self, target: Path) -> bool:
+        """Whether this process may work on a target; it then does until `release`."""
+        return fcntl is None or self._lock(self._byte(target))
+
+    def release(self, target: Path) -> None:
+        """Let others work on a target."""
+        if fcntl is not None:
+            fcntl.lockf(self._file, fcntl.LOCK_UN, 1, self._byte(target))
+
+    def made(self, target: Path) -> tuple[str, str] | None:
+        """Digests of the content and settings that a file was made from; None for one that is not ours as it is."""
+        try:
+            status = target.stat()
+            self._read_on()
+            line = self._lines.get(self._name(target))
+            if line is None or status.st_size != line["size"]:
+                return None
+            if status.st_mtime_ns != line["mtime"] and digest(target) != line["content"]:
+                return None
+        except FileNotFoundError:
+            return None
+        return line["source"], line["settings"]
+
+    def note(self, target: Path, file: Path, source: str, settings: str) -> None:
+        """Write down that `file`, soon to be `target`, was made from this content with these settings."""
+        status = file.stat()
+        line = _Line(
+            target=self._name(target),
+            source=source,
+            settings=settings,
+            size=status.st_size,
+            mtime=status.st_mtime_ns,
+            content=digest(file),
+        )
+        self._file.write(b"\n" + json.dumps(line).encode() + b"\n")  # at the end, whole, in one call
+
+    def _read_on(self) -> None:
+        """Take in the lines that were added since, whoever wrote them."""
+        with self._reading:
+            self._file.seek(self._read_to)
+            content = self._file.read()
+            whole = content.rfind(b"\n") + 1
+            self._read_to += whole
+        for text in content[:whole].splitlines():
+            try:
+                line = cast(_Line, json.loads(text))
+                self._lines[line["target"]] = line
+            except (ValueError, KeyError, TypeError):  # empty, or cut short by a full disk
+                continue
+
+    def _lock(self, byte: int) -> bool:
+        assert fcntl is not None
+        try:
+            fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, byte)
+        except (BlockingIOError, PermissionError):
+            return False
+        return True
+
+    def _byte(self, target: Path) -> int:
+        return 1 + int.from_bytes(hashlib.blake2b(os.fsencode(self._name(target)), digest_size=7).digest(), "big")
+
+    def _name(self, target: Path) -> str:
+        return target.relative_to(self._folder).as_posix()
+
+
+def digest(path: Path) -> str:
+    """Of a file's content."""
+    total = hashlib.blake2b(digest_size=16)
+    with path.open("rb") as file:
+        while chunk := file.read(_CHUNK):
+            total.update(chunk)
+    return total.hexdigest()
+
+
+def settings_digest(settings: Settings, format: Format) -> str:
+    """Of all that decides a result besides the picture, the weights' content included."""
+    path = Path(settings.model)
+    if path.suffix in (".onnx", ".safetensors"):
+        weights: Any = digest(path)
+    else:
+        weights = [dict(record.sha256) for record in catalog.records() if record.name == settings.model]
+    parts = asdict(settings) | {"model": weights or settings.model, "format": format.name}
+    return hashlib.blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
+def run(
+    jobs: Iterable[Job], enlarger: Enlarger, journal: Journal, *, overwrite: bool, max_pixels: int
+) -> Generator[Outcome]:
+    """Do jobs, a few at a time, and tell what became of each, in the order in which they end.
+
+    A picture that does not fit its share of the memory is done alone, with all of it, when the others are done.
+
+    Args:
+        jobs: whose targets lie in the journal's folder.
+        enlarger: what enlarges.
+        journal: of the output folder.
+        overwrite: replace files that upres did not make.
+        max_pixels: of an input.
+    """
+
+    def work(job: Job, share: float) -> Outcome | None:
+        return _outcome(job, enlarger, journal, overwrite=overwrite, max_pixels=max_pixels, share=share)
+
+    large: list[Job] = []
+    pending: dict[Future[Outcome | None], Job] = {}
+    waiting = iter(jobs)
+    pool = ThreadPoolExecutor(_WORKERS)
+    try:
+        while True:
+            while len(pending) < 2 * _WORKERS and (job := next(waiting, None)) is not None:
+                pending[pool.submit(work, job, 1 / _WORKERS)] = job
+            if not pending:
+                break
+            for future in wait(pending, return_when=FIRST_COMPLETED).done:
+                job, outcome = pending.pop(future), future.result()
+                if outcome is None:
+                    large.append(job)
+                else:
+                    yield outcome
+        for job in large:
+            pending = {pool.submit(work, job, 1): job}
+            for future in pending:
+                outcome = future.result()
+                assert outcome is not None
+                yield outcome
+            pending = {}
+    finally:
+        if pending:
+            enlarger.stopped.set()
+        pool.shutdown(cancel_futures=True)
+
+
+def _outcome(
+    job: Job, enlarger: Enlarger, journal: Journal, *, overwrite: bool, max_pixels: int, share: float
+) -> Outcome | None:
+    """What becomes of a job; None if it needs more than a share of the memory that is not the whole."""
+    started = time.perf_counter()
+
+    def outcome(status: Status, **more: Any) -> Outcome:
+        return Outcome(job, status, time.perf_counter() - started, **more)
+
+    if not journal.claim(job.target):
+        return outcome("elsewhere")
+    try:
+        done = _do(job, enlarger, journal, overwrite=overwrite, max_pixels=max_pixels, share=share)
+    except Interrupted:
+        raise
+    except UpresError as error:
+        if isinstance(error, TooLittleMemory) and share < 1:
+            return None
+        return outcome("failed", error=str(error))
+    finally:
+        journal.release(job.target)
+    return outcome("skipped") if done is None else outcome("done", done=done)
+
+
+def _do(
+    job: Job, enlarger: Enlarger, journal: Journal, *, overwrite: bool, max_pixels: int, share: float
+) -> Done | None:
+    """The picture's result; None if it is there already."""
+    try:
+        source = digest(job.source)
+    except FileNotFoundError as error:
+        raise PictureError(f"{job.source}: no such file; it vanished, or is a link to nothing.") from error
+    except OSError as error:
+        raise PictureError(f"{job.source}: cannot be read ({error.strerror}); check its permissions.") from error
+    settings = settings_digest(enlarger.settings, job.format)
+    try:
+        exists = os.path.lexists(job.target)
+        made = journal.made(job.target) if exists else None
+    except OSError as error:
+        raise OutputError(f"{job.target}: cannot be read ({error.strerror}); check its permissions.") from error
+    if made == (source, settings):
+        return None
+    if exists and made is None and not overwrite:
+        raise OutputError(f"{job.target}: exists already, and upres did not make it; give --overwrite to replace it.")
+    make_folder(job.target.parent)
+    return enlarger.file(
+        job.source,
+        job.target,
+        format=job.format,
+        max_pixels=max_pixels,
+        share=share,
+        written=lambda temporary: journal.note(job.target, temporary, source, settings),
+    )

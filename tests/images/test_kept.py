@@ -1,0 +1,266 @@
+"""What a picture carries, through a whole `read` and `write`, judged by libraries other than libvips."""
+
+from __future__ import annotations
+
+import io as bytes_io
+import struct
+
+import numpy as np
+import pytest
+import pyvips
+import tifffile
+from PIL import Image, ImageCms, ImageOps
+
+from upres.images import formats, io
+from upres.images.io import Picture
+
+P3 = pyvips.Image.black(1, 1, bands=3).copy(interpretation="srgb").icc_export(output_profile="p3")
+CMYK = pyvips.Image.black(1, 1, bands=3).copy(interpretation="srgb").icc_export(output_profile="cmyk")
+P3_PROFILE, CMYK_PROFILE = (bytes(image.get("icc-profile-data")) for image in (P3, CMYK))
+XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"/></x:xmpmeta>'
+
+
+def through(source, target):
+    io.write(io.read(source, pages=True), target)
+    return target
+
+
+def exif(orientation=1):
+    block = Image.Exif()
+    block[0x010F] = "Maker of cameras"
+    block[0x0112] = orientation
+    block.get_ifd(0x8769)[0x9003] = "2024:05:06 07:08:09"
+    block.get_ifd(0x8825)[1] = "N"
+    return block
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif", ".avif"])
+def test_profile_exif_and_xmp_survive_in_every_format_that_has_them(tmp_path, photo, suffix):
+    source = tmp_path / "in.png"
+    info = Image.fromarray(photo)
+    info.save(source, icc_profile=P3_PROFILE, exif=exif(), dpi=(300, 300))
+    image = pyvips.Image.new_from_file(str(source)).copy()
+    image.set_type(pyvips.GValue.blob_type, "xmp-data", XMP)
+    image.pngsave(str(tmp_path / "with-xmp.png"))
+    out = through(tmp_path / "with-xmp.png", tmp_path / f"out{suffix}")
+    with Image.open(out) as result:
+        assert result.info["icc_profile"] == P3_PROFILE
+        result.load()
+        read = result.getexif()
+        if suffix != ".tif":  # libvips writes no EXIF into TIFF; `lost` says so
+            assert read[0x010F].rstrip("\0") == "Maker of cameras"
+            assert read.get_ifd(0x8769)[0x9003].rstrip("\0") == "2024:05:06 07:08:09"
+            assert read.get_ifd(0x8825)[1].rstrip("\0") == "N"
+            assert read.get(0x0112, 1) == 1
+        if suffix in (".jpg", ".png", ".tif"):
+            assert result.info["dpi"] == pytest.approx((300, 300), rel=0.01)
+        xmp = result.info.get("xmp") or result.info["XML:com.adobe.xmp"]
+        assert (xmp if isinstance(xmp, bytes) else xmp.encode()) == XMP
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_orientation_is_applied_once(tmp_path, orientation):
+    """Against Pillow's own turning; the thumbnail, which would show the old picture, is gone."""
+    pixels = np.zeros((48, 32, 3), np.uint8)
+    pixels[:16, :16] = (255, 0, 0)
+    pixels[-16:, :16] = (0, 255, 0)
+    Image.fromarray(pixels).save(tmp_path / "in.jpg", exif=exif(orientation), quality=100, subsampling=0)
+    with Image.open(tmp_path / "in.jpg") as source:
+        upright = np.asarray(ImageOps.exif_transpose(source))
+    for suffix in (".jpg", ".png", ".webp", ".tif"):
+        out = through(tmp_path / "in.jpg", tmp_path / f"out{orientation}{suffix}")
+        with Image.open(out) as result:
+            assert result.getexif().get(0x0112, 1) == 1
+            shown = np.asarray(ImageOps.exif_transpose(result).convert("RGB"))
+        assert shown.shape == upright.shape
+        assert np.abs(shown.astype(int) - upright).mean() < 3
+
+
+@pytest.mark.parametrize("orientation", range(2, 9))
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".tif"])
+def test_large_pictures_are_turned_too(tmp_path, orientation, suffix):
+    """Larger than the rows that libvips keeps while it reads from the top."""
+    pixels = np.kron(np.random.default_rng(0).integers(0, 256, (50, 40, 3), np.uint8), np.ones((64, 16, 1), np.uint8))
+    path = tmp_path / f"in{suffix}"
+    Image.fromarray(pixels).save(path, exif=exif(orientation), quality=100, subsampling=0)
+    with Image.open(path) as source:
+        expected = np.asarray(ImageOps.exif_transpose(source)).astype(int)
+    admitted = []
+    read = io.read(path, admit=lambda shape, pages, dtype: admitted.append(shape)).pixels
+    assert admitted == [read.shape] == [expected.shape]
+    assert np.abs(read - expected).mean() < 2
+
+
+def test_thumbnails_are_dropped(tmp_path, photo):
+    small = bytes_io.BytesIO()
+    Image.fromarray(photo[:64, :64]).save(small, "JPEG")
+    thumbnail = small.getvalue()
+    # A whole EXIF block by hand: IFD0 with one entry, then IFD1 that points to the thumbnail.
+    header = b"MM\0*" + struct.pack(">I", 8)
+    ifd0 = struct.pack(">HHHI2H", 1, 0x0112, 3, 1, 1, 0) + struct.pack(">I", 26)
+    ifd1 = struct.pack(">HHHII", 2, 0x0201, 4, 1, 56) + struct.pack(">HHII", 0x0202, 4, 1, len(thumbnail))
+    block = b"Exif\0\0" + header + ifd0 + ifd1 + struct.pack(">I", 0) + thumbnail
+    Image.fromarray(photo).save(tmp_path / "in.jpg", exif=block)
+    assert pyvips.Image.new_from_file(str(tmp_path / "in.jpg")).get("jpeg-thumbnail-data") == thumbnail
+    for suffix in (".jpg", ".png", ".webp"):
+        out = through(tmp_path / "in.jpg", tmp_path / f"out{suffix}")
+        assert thumbnail[20:200] not in out.read_bytes()
+
+
+def test_iptc_survives(tmp_path, photo):
+    caption = b"\x1c\x02\x78\x00\x07A cat !"
+    resource = b"8BIM\x04\x04\0\0" + struct.pack(">I", len(caption)) + caption
+    image = pyvips.Image.new_from_array(photo).copy()
+    image.set_type(pyvips.GValue.blob_type, "iptc-data", b"Photoshop 3.0\0" + resource)
+    image.jpegsave(str(tmp_path / "in.jpg"))
+    assert b"A cat !" in through(tmp_path / "in.jpg", tmp_path / "out.jpg").read_bytes()
+    assert io.lost(io.read(tmp_path / "in.jpg"), formats.named("png")) == ["IPTC"]
+
+
+def as_lab(rgb, profile):
+    """Colours as a person sees them, by LittleCMS through Pillow."""
+    image = Image.fromarray(rgb)
+    source = ImageCms.ImageCmsProfile(bytes_io.BytesIO(profile)) if profile else ImageCms.createProfile("sRGB")
+    lab = ImageCms.profileToProfile(image, source, ImageCms.createProfile("LAB"), renderingIntent=1, outputMode="LAB")
+    values = np.asarray(lab).astype(np.float64)
+    values[..., 1:] = np.asarray(lab).view(np.int8)[..., 1:]
+    return values * (100 / 255, 1, 1)
+
+
+def test_display_p3_keeps_its_colours(tmp_path, photo):
+    Image.fromarray(photo).save(tmp_path / "in.png", icc_profile=P3_PROFILE)
+    with Image.open(through(tmp_path / "in.png", tmp_path / "out.png")) as out:
+        np.testing.assert_array_equal(np.asarray(out), photo)
+        np.testing.assert_array_equal(as_lab(np.asarray(out), out.info["icc_profile"]), as_lab(photo, P3_PROFILE))
+
+
+def test_cmyk_keeps_its_colours(tmp_path, photo):
+    """Within 2.5 ΔE of what LittleCMS makes of the file, where sRGB has the colour."""
+    srgb = pyvips.Image.new_from_array(photo).copy(interpretation="srgb")
+    srgb.icc_export(output_profile="cmyk").jpegsave(str(tmp_path / "in.jpg"), Q=100, subsample_mode="off")
+    with Image.open(tmp_path / "in.jpg") as source:
+        assert source.mode == "CMYK"
+        profile = ImageCms.ImageCmsProfile(bytes_io.BytesIO(source.info["icc_profile"]))
+        expected = ImageCms.profileToProfile(
+            source, profile, ImageCms.createProfile("sRGB"), renderingIntent=1, outputMode="RGB"
+        )
+    picture = io.read(tmp_path / "in.jpg")
+    assert "icc-profile-data" not in picture.carried  # it would be the wrong one from here on
+    expected = np.asarray(expected)
+    in_gamut = ((expected > 4) & (expected < 251)).all(-1)
+    difference = np.linalg.norm(as_lab(picture.pixels, None) - as_lab(expected, None), axis=-1)[in_gamut]
+    assert in_gamut.mean() > 0.5
+    assert np.percentile(difference, 99) < 2.5
+
+
+@pytest.mark.parametrize("suffix", [".webp", ".avif"])
+def test_gray_with_a_gray_profile_in_a_format_without_gray(tmp_path, suffix):
+    """The profile of one channel beside three would be refused, or worse, used."""
+    ramp = np.tile(np.arange(256, dtype=np.uint8), (32, 1))
+    linear = (
+        pyvips.Image.new_from_array(ramp)
+        .copy(interpretation="b-w")
+        .icc_export(output_profile=str(_gray_profile(tmp_path)))
+    )
+    linear.pngsave(str(tmp_path / "in.png"))
+    with Image.open(through(tmp_path / "in.png", tmp_path / f"out{suffix}")) as out:
+        assert out.mode == "RGB"
+        assert "icc_profile" not in out.info or out.info["icc_profile"][16:20] == b"RGB "
+        assert np.abs(np.asarray(out)[16, :, 0].astype(int) - ramp[16]).max() <= 6
+
+
+def _gray_profile(folder):
+    """A monitor profile of one channel with gamma 2.2, as small as ICC.1 allows."""
+
+    def s15(value):
+        return struct.pack(">i", round(value * 65536))
+
+    white = b"XYZ \0\0\0\0" + s15(0.9642) + s15(1) + s15(0.8249)
+    curve = b"curv\0\0\0\0" + struct.pack(">IH", 1, round(2.2 * 256)) + b"\0\0"
+    text = b"desc\0\0\0\0" + struct.pack(">I", 5) + b"gray\0" + bytes(4 + 4 + 2 + 1 + 67) + bytes(2)
+    copyright_ = b"text\0\0\0\0none\0" + bytes(3)
+    blocks = {b"wtpt": white, b"kTRC": curve, b"desc": text, b"cprt": copyright_}
+    offset, table, data = 128 + 4 + 12 * len(blocks), b"", b""
+    for name, block in blocks.items():
+        block += bytes(-len(block) % 4)
+        table += name + struct.pack(">II", offset + len(data), len(block))
+        data += block
+    size = offset + len(data)
+    head = struct.pack(">I4sI4s4s4s", size, b"lcms", 0x02100000, b"mntr", b"GRAY", b"XYZ ") + bytes(12) + b"acsp"
+    head += bytes(28) + s15(0.9642) + s15(1) + s15(0.8249)
+    path = folder / "gray.icc"
+    path.write_bytes(head.ljust(128, b"\0") + struct.pack(">I", len(blocks)) + table + data)
+    return path
+
+
+def test_every_frame_of_an_animation_and_its_timing(tmp_path, photo):
+    frames = [Image.fromarray(photo[i * 20 : i * 20 + 60, :80]) for i in range(5)]
+    durations = [100, 40, 250, 60, 120]
+    for suffix in (".gif", ".webp"):
+        source = tmp_path / f"in{suffix}"
+        more = {"lossless": True} if suffix == ".webp" else {}
+        frames[0].save(source, save_all=True, append_images=frames[1:], duration=durations, loop=2, **more)
+        picture = io.read(source, pages=True)
+        assert (picture.pages, picture.pixels.shape[:2]) == (5, (300, 80))
+        with Image.open(through(source, tmp_path / f"out{suffix}")) as out:
+            assert (out.n_frames, out.size, out.info["loop"]) == (5, (80, 60), 2)
+            for number, duration in enumerate(durations):
+                out.seek(number)
+                shown = np.asarray(out.convert("RGB")).astype(int)
+                if suffix == ".webp":
+                    assert out.info["duration"] == pytest.approx(duration)
+                assert np.abs(shown - np.asarray(frames[number])).mean() < 6
+        delays = pyvips.Image.new_from_file(str(tmp_path / f"out{suffix}"), n=-1).get("delay")
+        assert delays == durations
+
+
+def test_every_page_of_a_tiff(tmp_path):
+    pages = np.random.default_rng(0).integers(0, 65536, (3, 20, 30, 3), np.uint16)
+    tifffile.imwrite(tmp_path / "in.tif", pages, photometric="rgb", tile=(16, 16), compression="zlib")
+    out = through(tmp_path / "in.tif", tmp_path / "out.tif")
+    np.testing.assert_array_equal(tifffile.imread(out), pages)
+
+
+def test_pages_of_different_sizes_are_named(tmp_path):
+    with tifffile.TiffWriter(tmp_path / "in.tif") as tiff:
+        tiff.write(np.zeros((20, 30), np.uint8))
+        tiff.write(np.zeros((10, 30), np.uint8))
+    with pytest.raises(io.PictureError, match=r"its pages cannot be read together .* split it into one file a page"):
+        io.read(tmp_path / "in.tif", pages=True)
+
+
+@pytest.mark.parametrize("mode", ["1", "P", "L", "LA", "RGB", "RGBA", "I;16"])
+def test_kinds_of_png(tmp_path, photo, mode):
+    image = Image.fromarray(photo)
+    if mode == "I;16":
+        image = Image.fromarray(np.arange(60 * 80, dtype=np.uint16).reshape(60, 80) * 13)
+    else:
+        image = image.convert("RGBA").convert(mode) if mode == "LA" else image.convert(mode)
+    image.save(tmp_path / "in.png")
+    with Image.open(through(tmp_path / "in.png", tmp_path / "out.png")) as out:
+        plain = {"1": "L", "P": "RGB"}.get(mode, mode)
+        np.testing.assert_array_equal(np.asarray(out.convert(plain)), np.asarray(image.convert(plain)))
+
+
+def test_sixteen_bit_transparency_and_floats_in_tiff(tmp_path):
+    random = np.random.default_rng(0)
+    deep = random.integers(0, 65536, (20, 30, 4), np.uint16)
+    tifffile.imwrite(tmp_path / "deep.tif", deep, photometric="rgb", extrasamples=["unassalpha"])
+    np.testing.assert_array_equal(tifffile.imread(through(tmp_path / "deep.tif", tmp_path / "deep-out.tif")), deep)
+    floats = random.random((20, 30, 3), np.float32)
+    tifffile.imwrite(tmp_path / "float.tif", floats, photometric="rgb")
+    np.testing.assert_array_equal(tifffile.imread(through(tmp_path / "float.tif", tmp_path / "float-out.tif")), floats)
+
+
+def test_lossless_formats_are_lossless(tmp_path, photo):
+    for suffix, tolerance in ((".webp", 0), (".avif", 0)):
+        path = tmp_path / f"a{suffix}"
+        io.write(Picture(photo), path, encoding=io.Encoding(lossless=True))
+        with Image.open(path) as out:
+            assert np.abs(np.asarray(out.convert("RGB")).astype(int) - photo).max() <= tolerance
+
+
+def test_a_wrong_ending_does_not_matter(tmp_path, photo):
+    Image.fromarray(photo).save(tmp_path / "in.png")
+    (tmp_path / "in.png").rename(tmp_path / "in.jpg")
+    np.testing.assert_array_equal(io.read(tmp_path / "in.jpg").pixels, photo)

@@ -1,0 +1,213 @@
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import upres
+from upres.errors import UsageError
+from upres.images import io
+from upres.images.formats import Encoding
+from upres.images.io import Picture
+from upres.inference import folders
+
+KILLS = int(os.environ.get("UPRES_KILLS", "5"))
+ENVIRONMENT = os.environ | {"COLUMNS": "200", "OMP_NUM_THREADS": "1"}
+
+
+def command(*arguments):
+    return [sys.executable, "-m", "upres", "upscale", *map(str, arguments)]
+
+
+def upres_(*arguments, **options):
+    return subprocess.run(command(*arguments), capture_output=True, text=True, env=ENVIRONMENT, timeout=300, **options)
+
+
+def statuses(done):
+    return Counter(json.loads(line)["status"] for line in done.stdout.splitlines())
+
+
+def files(folder):
+    return {
+        path.relative_to(folder).as_posix(): path.read_bytes()
+        for path in sorted(folder.rglob("*"))
+        if path.is_file() and path.name != folders.JOURNAL
+    }
+
+
+@pytest.fixture
+def tree(tmp_path, photo):
+    root = tmp_path / "photos"
+    (root / "2024" / "été").mkdir(parents=True)
+    io.write(Picture(photo[:40, :50]), root / "a.jpg")
+    io.write(Picture(photo[:50, :40]), root / "a.png")
+    io.write(Picture(photo[50:90, :50]), root / "2024" / "été" / "日本語 “x”.webp")
+    io.write(Picture(photo[:30, :30].astype(np.uint16) * 257), root / "2024" / "deep.TIF")
+    (root / "notes.txt").write_text("not a picture")
+    (root / ".hidden.png").write_bytes((root / "a.png").read_bytes())
+    return root
+
+
+def test_a_tree_is_mirrored_and_done_once(tree, tmp_path):
+    out = tmp_path / "out"
+    done = upres_(tree, "-o", out, "--json")
+    assert (done.returncode, statuses(done)) == (0, {"done": 4}), done.stderr
+    made = files(out)
+    assert sorted(made) == ["2024/deep.TIF", "2024/été/日本語 “x”.webp", "a.jpg", "a.png"]
+    np.testing.assert_array_equal(io.read(out / "a.png").pixels, upres.upscale(io.read(tree / "a.png").pixels))
+    assert io.read(out / "2024" / "deep.TIF").pixels.dtype == np.uint16
+    again = upres_(tree, "-o", out, "--json")
+    assert (again.returncode, statuses(again)) == (0, {"skipped": 4})
+    assert files(out) == made
+
+
+def test_content_and_settings_decide_what_is_done(tree, tmp_path, photo):
+    out = tmp_path / "out"
+    upres_(tree, "-o", out, "--model", "bicubic")
+    io.write(Picture(photo[100:140, :50]), tree / "a.jpg", overwrite=True)
+    (tree / "a.png").touch()
+    os.utime(out / "a.png", (1, 1))  # as a copy to another disk does
+    changed = upres_(tree, "-o", out, "--model", "bicubic", "--json")
+    assert statuses(changed) == {"done": 1, "skipped": 3}
+    assert statuses(upres_(tree, "-o", out, "--model", "bicubic", "--scale", 3, "--json")) == {"done": 4}
+    assert io.read(out / "a.jpg").pixels.shape == (120, 150, 3)
+
+
+def test_what_upres_did_not_make_is_not_replaced(tree, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "a.jpg").write_text("mine")
+    done = upres_(tree, "-o", out, "--model", "bicubic")
+    assert done.returncode == 1
+    assert "a.jpg: exists already, and upres did not make it; give --overwrite" in done.stderr
+    assert (out / "a.jpg").read_text() == "mine"
+    (out / "a.png").write_text("touched up")
+    assert statuses(upres_(tree, "-o", out, "--model", "bicubic", "--json")) == {"failed": 2, "skipped": 2}
+    done = upres_(tree, "-o", out, "--model", "bicubic", "--json", "--overwrite")
+    assert statuses(done) == {"done": 2, "skipped": 2}
+
+
+def test_a_bad_file_does_not_stop_the_others(tree, tmp_path):
+    (tree / "2024" / "bad.png").write_bytes((tree / "a.png").read_bytes()[:900])
+    (tree / "vanished.png").symlink_to(tree / "nowhere.png")
+    (tree / "link.png").symlink_to(tree / "a.png")
+    (tree / "again").symlink_to(tree)  # would never end
+    done = upres_(tree, "-o", tmp_path / "out", "--model", "bicubic")
+    assert done.returncode == 1
+    assert "bad.png: the picture is damaged or cut short" in done.stderr
+    assert "vanished.png: no such file; it vanished, or is a link to nothing." in done.stderr
+    assert done.stderr.endswith("upres: 5 done, 0 done before.\nupres: 2 of 7 pictures failed.\n")
+    assert sorted(files(tmp_path / "out")) == [
+        "2024/deep.TIF",
+        "2024/été/日本語 “x”.webp",
+        "a.jpg",
+        "a.png",
+        "link.png",
+    ]
+
+
+def test_name_clashes_and_long_names(tree, tmp_path):
+    long = "ä" * 120 + ".webp"  # 245 bytes
+    (tree / long).write_bytes((tree / "2024" / "été" / "日本語 “x”.webp").read_bytes())
+    done = upres_(tree, "-o", tmp_path / "out", "--model", "bicubic", "--format", "png")
+    assert done.returncode == 0, done.stderr
+    names = ["2024/deep.png", "2024/été/日本語 “x”.png", "a.jpg.png", "a.png", long[:-5] + ".png"]
+    assert sorted(files(tmp_path / "out")) == sorted(names)
+    sources = [Path("in/a.jpg"), Path("in/a.png"), Path("in/a.jpg.png")]
+    with pytest.raises(UsageError, match=r"a\.jpg and in/a\.jpg\.png would both become out/a\.jpg\.png; rename one"):
+        folders.mirrored(sources, Path("in"), Path("out"), Encoding(format="png"))
+
+
+def test_dry_run_says_and_does_nothing(tree, tmp_path):
+    done = upres_(tree, "-o", tmp_path / "out", "--dry-run")
+    assert done.returncode == 0
+    assert f"{tree / 'a.jpg'} → {tmp_path / 'out' / 'a.jpg'}" in done.stdout.splitlines()
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_output_may_lie_in_the_input_and_patterns_are_mirrored(tree):
+    assert upres_(tree, "-o", tree / "large", "--model", "bicubic").returncode == 0
+    assert statuses(upres_(tree, "-o", tree / "large", "--model", "bicubic", "--json")) == {"skipped": 4}
+    done = upres_("photos/**/*.[Tpw]*", "-o", "some", "--model", "bicubic", "--json", cwd=tree.parent)
+    assert done.returncode == 0, done.stderr
+    assert "a.jpg" not in files(tree.parent / "some")
+    assert {"a.png", "2024/deep.TIF"} <= set(files(tree.parent / "some"))
+
+
+def test_a_read_only_input_is_left_as_it_is(tree, tmp_path):
+    before = files(tree)
+    for path in (*tree.rglob("*"), tree):
+        if not path.is_symlink():
+            path.chmod(path.stat().st_mode & ~0o222)
+    try:
+        assert upres_(tree, "-o", tmp_path / "out", "--model", "bicubic").returncode == 0
+        assert files(tree) == before
+    finally:
+        for path in (tree, *tree.rglob("*")):
+            path.chmod(path.stat().st_mode | 0o200)
+
+
+@pytest.fixture
+def many(tmp_path, photo):
+    root = tmp_path / "many"
+    for i in range(24):
+        folder = root / f"{i % 3}"
+        folder.mkdir(parents=True, exist_ok=True)
+        suffix = (".png", ".jpg", ".tif", ".webp")[i % 4]
+        io.write(Picture(photo[i * 5 : i * 5 + 150, i * 5 : i * 5 + 200]), folder / f"{i}{suffix}")
+    return root
+
+
+def test_two_processes_share_a_folder(many, tmp_path):
+    out = tmp_path / "out"
+    pair = [
+        subprocess.Popen(command(many, "-o", out, "--json"), stdout=subprocess.PIPE, text=True, env=ENVIRONMENT)
+        for _ in range(2)
+    ]
+    outputs = [process.communicate(timeout=300)[0] for process in pair]
+    assert [process.returncode for process in pair] == [0, 0]
+    lines = [json.loads(line) for output in outputs for line in output.splitlines()]
+    assert Counter(line["status"] for line in lines)["done"] == 24  # each by one of them only
+    assert not [name for name in files(out) if Path(name).name.startswith(".")]
+    upres_(many, "-o", tmp_path / "alone")
+    assert files(out) == files(tmp_path / "alone")
+
+
+def test_killed_at_any_moment_a_later_call_finishes_what_is_missing(many, tmp_path):
+    """`UPRES_KILLS` sets how many times; the moments are random but repeatable."""
+    expected_in = tmp_path / "expected"
+    started = time.perf_counter()
+    assert upres_(many, "-o", expected_in).returncode == 0
+    whole = time.perf_counter() - started
+    expected, out = files(expected_in), tmp_path / "out"
+    moments = random.Random(0)
+    survived = 0
+    for _ in range(KILLS):
+        process = subprocess.Popen(
+            command(many, "-o", out), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=ENVIRONMENT
+        )
+        time.sleep(moments.uniform(0.3, 1) * whole)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        present = {name: content for name, content in files(out).items() if not Path(name).name.startswith(".")}
+        for name, content in present.items():
+            assert content == expected[name], name
+        done = upres_(many, "-o", out, "--json", "--dry-run")
+        assert done.returncode == 0
+        survived = len(present)
+        if survived == 24:  # begin again
+            for name in moments.sample(sorted(present), 20):
+                (out / name).unlink()
+            survived = 4
+    last = upres_(many, "-o", out, "--json")
+    assert statuses(last) == Counter({"done": 24 - survived, "skipped": survived}) - Counter()
+    assert files(out) == expected
