@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 MAX_PIXELS = 250_000_000
 _LOADERS = ("Jpeg", "Uhdr", "Png", "Webp", "Tiff", "Heif", "Nsgif", "Jxl", "Jp2k", "Ppm", "Rad")
 _FORMAT_OF_LOADER = {"Jpeg": "jpeg", "Uhdr": "jpeg", "Webp": "webp", "Tiff": "tiff", "Heif": "avif", "Nsgif": "gif"}
-_LARGE_TIFF = 3 * 2**30  # bytes; offsets in a TIFF file have 32 bits, in a BigTIFF 64
 _CARRIED_BLOCKS = ("icc-profile-data", "exif-data", "xmp-data", "iptc-data")
 _CARRIED_VALUES = ("loop", "delay", "resolution-unit", "image-description", "gif-comment")
 _PLAIN_SPACES = ("b-w", "srgb", "rgb", "grey16", "rgb16", "scrgb", "multiband")
@@ -118,7 +117,8 @@ def read(
         except pyvips.Error as error:
             raise PictureError(f"{name}: the picture is damaged or cut short ({_reason(error)}).") from error
     if orientation > 1:
-        pixels = np.concatenate([_upright(page, orientation) for page in np.split(pixels, count)])
+        upright = [_upright(page, orientation) for page in np.split(pixels, count)]
+        pixels = upright[0] if count == 1 else np.concatenate(upright)
     resolution = (image.xres, image.yres) if orientation < 5 else (image.yres, image.xres)
     return Picture(pixels, _carried(image), resolution, count)
 
@@ -386,9 +386,8 @@ def write_rows(
                 image = _in_colour(image, picture.carried.get("icc-profile-data"))
             with temporary.open("w+b") as file:
                 target = pyvips.Target.new_to_descriptor(file.fileno())
-                options = (encoding or Encoding()).options(format, deep=dtype != np.uint8)
-                if format.name == "tiff" and height * width * channels * dtype.itemsize > _LARGE_TIFF:
-                    options["bigtiff"] = True
+                raw_bytes = height * width * channels * dtype.itemsize
+                options = (encoding or Encoding()).options(format, deep=dtype != np.uint8, raw_bytes=raw_bytes)
                 image.write_to_target(target, format.suffixes[0], **options)
                 os.fsync(file.fileno())
             if written is not None:
