@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 MAX_PIXELS = 250_000_000
 _LOADERS = ("Jpeg", "Uhdr", "Png", "Webp", "Tiff", "Heif", "Nsgif", "Jxl", "Jp2k", "Ppm", "Rad")
 _FORMAT_OF_LOADER = {"Jpeg": "jpeg", "Uhdr": "jpeg", "Webp": "webp", "Tiff": "tiff", "Heif": "avif", "Nsgif": "gif"}
-_CARRIED_BLOCKS = ("icc-profile-data", "exif-data", "xmp-data", "iptc-data")
+_CARRIED_BLOCKS = ("icc-profile-data", "exif-data", "xmp-data", "iptc-data", "gainmap-data")
 _CARRIED_VALUES = ("loop", "delay", "resolution-unit", "image-description", "gif-comment")
 _PLAIN_SPACES = ("b-w", "srgb", "rgb", "grey16", "rgb16", "scrgb", "multiband")
 _DTYPES = {"uchar": np.uint8, "ushort": np.uint16, "float": np.float32, "double": np.float32}
@@ -40,7 +40,7 @@ class Picture:
         pixels: `(h, w)` gray or `(h, w, c)` with c = 2 (gray + alpha), 3 (RGB) or 4 (RGBA), upright; uint8, uint16,
             or float32 as the file had it.
         carried: to write back with the result, under libvips' names: ICC profile, EXIF (orientation already
-            applied), XMP, IPTC, comments, and the timing of an animation.
+            applied), XMP, IPTC, comments, and the timing of an animation. An HDR gain map is only named.
         pixels_per_mm: horizontal and vertical resolution.
         pages: how many pages or frames of one height `pixels` holds.
     """
@@ -244,7 +244,7 @@ def _without_thumbnail(exif: bytes) -> bytes:
 
 
 def lost(picture: Picture, format: Format) -> list[str]:
-    """What the picture carries and a file of this format will not: of ICC profile, EXIF, XMP and IPTC."""
+    """What the picture carries and a file of this format will not: of ICC profile, EXIF, XMP, IPTC and HDR gain map."""
     names = (block.partition("-")[0] for block in _CARRIED_BLOCKS if block in picture.carried)
     return [name.upper() for name in names if name not in format.carries]
 
@@ -402,6 +402,8 @@ def write_rows(
 def _with_carried(image: Any, picture: Picture, *, page_height: int) -> pyvips.Image:
     pyvips = _vips()
     for name, value in picture.carried.items():
+        if name == "gainmap-data":  # of a picture half the size; `lost` names it
+            continue
         match value:
             case bytes():
                 image.set_type(pyvips.GValue.blob_type, name, value)
