@@ -27,6 +27,13 @@ _LOADERS = ("Jpeg", "Uhdr", "Png", "Webp", "Tiff", "Heif", "Nsgif", "Jxl", "Jp2k
 _FORMAT_OF_LOADER = {"Jpeg": "jpeg", "Uhdr": "jpeg", "Webp": "webp", "Tiff": "tiff", "Heif": "avif", "Nsgif": "gif"}
 _CARRIED_BLOCKS = ("icc-profile-data", "exif-data", "xmp-data", "iptc-data", "gainmap-data")
 _CARRIED_VALUES = ("loop", "delay", "resolution-unit", "image-description", "gif-comment")
+# What every EXIF block that libvips makes has, from values that are kept elsewhere or follow from the file.
+_EXIF_OF_LIBVIPS = frozenset(
+    (
+        *("Orientation", "XResolution", "YResolution", "ResolutionUnit", "YCbCrPositioning", "ExifVersion"),
+        *("ComponentsConfiguration", "FlashpixVersion", "ColorSpace", "PixelXDimension", "PixelYDimension"),
+    )
+)
 _PLAIN_SPACES = ("b-w", "srgb", "rgb", "grey16", "rgb16", "scrgb", "multiband")
 _DTYPES = {"uchar": np.uint8, "ushort": np.uint16, "float": np.float32, "double": np.float32}
 _SPACES = {"uint8": ("b-w", "srgb"), "uint16": ("grey16", "rgb16"), "float32": ("b-w", "scrgb")}
@@ -224,8 +231,10 @@ def _carried(image: pyvips.Image) -> dict[str, Any]:
     fields = set(image.get_fields())
     blocks = {name: bytes(cast(bytes, image.get(name))) for name in _CARRIED_BLOCKS if name in fields}
     names = [name for name in fields if name in _CARRIED_VALUES or name.startswith("png-comment-")]
+    tags = {name.rpartition("-")[2] for name in fields if name.startswith("exif-ifd")}
     if "exif-data" in blocks:
-        blocks["exif-data"] = _without_thumbnail(blocks["exif-data"])
+        exif = blocks.pop("exif-data")
+        blocks |= {"exif-data": _without_thumbnail(exif)} if tags - _EXIF_OF_LIBVIPS else {}
     return blocks | {name: image.get(name) for name in sorted(names)}
 
 
