@@ -6,7 +6,6 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -27,6 +26,7 @@ MAX_BACK_PROJECTION = 20
 _OWN_BYTES = 300_000_000  # Python, libvips and OpenVINO with a network, before the first picture
 _FLOATS_A_PIXEL = 8  # temporary float32 values in a tile, for each channel
 _SMALLEST_TILE = 64
+_USUAL_MEMORY = 8_000_000_000
 _LARGEST_FACTOR = 4  # that a tile of the result grows by
 
 
@@ -107,11 +107,11 @@ class Enlarger:
     def __init__(self, settings: Settings, *, memory: int) -> None:
         self.settings, self.memory = settings, memory
         self.stopped = threading.Event()
-        self._scales = loading.scales(settings.model)
-        self._load = cache(self._load_scale)
-        self._load(min(self._scales, default=2))  # a model that cannot run is told of before the first picture
+        self._upscalers = {scale: self._load(scale) for scale in loading.scales(settings.model)}
+        if not self._upscalers:
+            self._load(2)  # bicubic needs no scales, but its engine and precision are checked as any other's
 
-    def _load_scale(self, scale: int) -> Any:
+    def _load(self, scale: int) -> Any:
         settings = self.settings
         upscaler = loading.load(settings.model, scale, engine=settings.engine, precision=settings.precision)
         return upscaler if isinstance(upscaler, Bicubic) else upscaler.consistent(settings.back_projection)
@@ -122,8 +122,8 @@ class Enlarger:
         opaque = pixels.ndim == 2 or not windows.has_alpha(pixels.shape[2])
         as_matlab = self.settings.model == "bicubic" and opaque and dtype.kind != "f"
         picture: Windows = Samples(pixels) if pixels.dtype == dtype and (copied or as_matlab) else Pixels(pixels)
-        for scale in sizes.steps(picture.size, size, self._scales):
-            upscaler = self._load(scale)
+        for scale in sizes.steps(picture.size, size, self._upscalers):
+            upscaler = self._upscalers[scale]
             picture = Enlarged(picture, upscaler, upscaler.precision_for(pixels.dtype))
         return picture if picture.size == size else Resized(picture, size)
 
@@ -232,10 +232,10 @@ def _tile(
 def free_memory() -> int:
     """Bytes that this process may take without others suffering: half of what the machine has free.
 
-    A limit on the process's control group counts as well.
+    A limit on the process's control group counts as well. Where the system does not say, 8 GB are taken as free.
     """
-    free = [os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")] if hasattr(os, "sysconf") else [8_000_000_000]
     meminfo, group = Path("/proc/meminfo"), Path("/sys/fs/cgroup/memory.max")
+    free = [_USUAL_MEMORY]
     if meminfo.exists():
         lines = dict(line.split(":", 1) for line in meminfo.read_text(encoding="ascii").splitlines())
         free = [int(lines["MemAvailable"].split()[0]) * 1024]
