@@ -129,6 +129,7 @@ class Enlarged:
         self._precision: Precision = precision
         self.size = (source.size[0] * upscaler.scale, source.size[1] * upscaler.scale)
         self.channels = source.channels
+        self._whole: NDArray[np.float32] | None = None  # luma from a network that cannot be run in tiles
 
     def __call__(self, rows: slice, columns: slice, /) -> NDArray[np.float32]:
         """See `Windows`; colours are clipped to [0, 1]."""
@@ -164,7 +165,11 @@ class Enlarged:
             return imresize_window(part, outputs[0], outputs[1], size=self._source.size, out_size=self.size)
 
         def network(y: NDArray[np.float32]) -> NDArray[np.float32]:
-            return self._upscaler.window(y, self._precision)[within]
+            if self._upscaler.halo is not None:
+                return self._upscaler.window(y, self._precision)[within]
+            if self._whole is None:
+                self._whole = self._upscaler.window(y, self._precision)
+            return self._whole[within]
 
         height, width = (span.stop - span.start for span in outputs)
         large = np.empty((height, width, self.channels), np.float32)
