@@ -227,7 +227,7 @@ def upres_runs(subject: Subject) -> Iterator[tuple[str, Callable[[], Any]]]:
             engine = OpenVINOEngine(subject.onnx, precision)
             return EnlargesFirst(engine, SCALE) if subject.enlarges_first else engine
 
-        return Upscaler(make, name=subject.name, scale=SCALE, halo=subject.halo, precision=chosen)
+        return Upscaler(make, name=subject.name, scale=SCALE, halo=subject.halo, precision=chosen, workers=core_count())
 
     automatic, f32 = loaded("auto"), loaded("f32")
     yield "upres", lambda: automatic.luma(subject.y)

@@ -384,7 +384,7 @@ def test_any_size_and_verification(picture):
     smaller = upres_("upscale", picture, "--width", 40)
     assert "photo-w40.png: 40×30, smaller than it was: reduced by bicubic interpolation, no network" in smaller.stdout
     same = upres_("upscale", picture, "--scale", 1, "--format", "tiff", "-o", picture.with_name("same.tif"))
-    assert ", the size it had: pixels kept, no network" in same.stdout
+    assert "80×60, the size it had: pixels kept, no network" in same.stdout
     np.testing.assert_array_equal(io.read(picture.with_name("same.tif")).pixels, io.read(picture).pixels)
 
 

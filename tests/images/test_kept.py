@@ -117,6 +117,15 @@ def test_iptc_survives(tmp_path, photo):
     assert io.lost(io.read(tmp_path / "in.jpg"), formats.named("png")) == ["IPTC"]
 
 
+def test_an_hdr_gain_map_is_named(tmp_path):
+    """What Ultra HDR photos hold beside the picture that every viewer shows, which is enlarged as any other."""
+    bright = pyvips.Image.gaussnoise(64, 64, sigma=0.2, mean=0.7).bandjoin([0.5, 0.5]).cast("float")
+    bright.copy(interpretation="scrgb").uhdrsave(str(tmp_path / "in.jpg"))
+    picture = io.read(tmp_path / "in.jpg")
+    assert io.lost(picture, formats.named("jpeg")) == ["GAINMAP"]
+    assert io.read(through(tmp_path / "in.jpg", tmp_path / "out.jpg")).pixels.shape == (64, 64, 3)
+
+
 def as_lab(rgb, profile):
     """Colours as a person sees them, by LittleCMS through Pillow."""
     image = Image.fromarray(rgb)

@@ -15,7 +15,7 @@ from upres.images.formats import Encoding
 from upres.images.io import Picture
 from upres.images.resize import imresize
 from upres.inference import fidelity
-from upres.inference.enlarging import Enlarger, Settings
+from upres.inference.enlarging import Enlarger, Settings, free_memory
 from upres.inference.sizes import Wanted
 
 TIFF, PNG = formats.named("tiff"), formats.named("png")
@@ -209,3 +209,7 @@ def test_memory_is_kept(tmp_path):
     )
     assert done.returncode == 0, done.stderr
     assert int(done.stderr) * 1024 < 1.15 * 500e6
+
+
+def test_free_memory_is_some_of_the_machines():
+    assert 10_000_000 < free_memory() < 100e12

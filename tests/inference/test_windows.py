@@ -7,7 +7,7 @@ import upres
 from upres.errors import UsageError
 from upres.images.resize import imresize
 from upres.inference import windows
-from upres.inference.upscaler import Enlarged
+from upres.inference.upscaler import Enlarged, Upscaler
 from upres.inference.windows import Pixels, Resized
 
 
@@ -49,6 +49,19 @@ def test_a_chain_and_a_reduction_in_pieces_equal_the_whole(channels):
     reduced = Resized(Enlarged(first, upscaler, "f32"), (133, 170))
     whole = reduced(slice(0, 133), slice(0, 170))
     np.testing.assert_allclose(windows.collected(reduced, np.dtype(np.float32), tile=31), whole, atol=2e-5)
+
+
+def test_a_network_that_cannot_be_tiled_runs_once_over_the_whole():
+    shapes = []
+
+    def engine(y):
+        shapes.append(y.shape)
+        return (y - y.mean()).repeat(2, 0).repeat(2, 1) + y.mean()
+
+    upscaler = Upscaler(lambda precision: engine, name="centred", scale=2, halo=None, tile=8)
+    picture = adversarial(40, 50, 1)
+    np.testing.assert_array_equal(upscaler(picture), picture.repeat(2, 0).repeat(2, 1))
+    assert shapes == [(1, 1), (40, 50)]  # the first makes the engine ready
 
 
 def test_strips_are_the_rows_of_the_whole():

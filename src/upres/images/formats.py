@@ -89,6 +89,8 @@ FORMATS = (
 )
 SUFFIXES = tuple(suffix for format in FORMATS for suffix in format.suffixes)
 _DEFAULT_QUALITY: dict[str, int] = {"jpeg": 95, "webp": 95, "avif": 85}
+_LARGE_JPEG = 100_000_000  # bytes; libjpeg keeps twice as many to fit its code to the picture, for some 3 % of the file
+_LARGE_TIFF = 3 * 2**30  # bytes; offsets in a TIFF file have 32 bits, in a BigTIFF 64
 _EFFORTS: dict[str, range] = {"png": range(10), "webp": range(7), "avif": range(10), "gif": range(1, 11)}
 
 
@@ -129,17 +131,23 @@ class Encoding:
         if self.lossless and format.name in ("jpeg", "gif"):
             raise UsageError(f"{format.name} cannot be lossless; use png, tiff, webp or avif.")
 
-    def options(self, format: Format, *, deep: bool) -> dict[str, Any]:
-        """The arguments of libvips' saver; `deep` for samples of more than 8 bits."""
+    def options(self, format: Format, *, deep: bool, raw_bytes: int) -> dict[str, Any]:
+        """The arguments of libvips' saver.
+
+        Args:
+            format: of the file.
+            deep: whether samples have more than 8 bits.
+            raw_bytes: of the whole picture.
+        """
         quality = {"Q": self.quality or _DEFAULT_QUALITY[format.name]} if format.name in _DEFAULT_QUALITY else {}
         effort = {} if self.effort is None else {"effort": self.effort}
         match format.name:
             case "jpeg":
-                return {**quality, "optimize_coding": True}
+                return {**quality, "optimize_coding": raw_bytes < _LARGE_JPEG}
             case "png":
                 return {"compression": 6 if self.effort is None else self.effort}
             case "tiff":
-                return {"compression": "deflate", "predictor": "horizontal"}
+                return {"compression": "deflate", "predictor": "horizontal", "bigtiff": raw_bytes > _LARGE_TIFF}
             case "webp":
                 return {**quality, **effort, "lossless": self.lossless, "exact": self.lossless}
             case "avif":

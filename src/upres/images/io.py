@@ -25,9 +25,15 @@ if TYPE_CHECKING:
 MAX_PIXELS = 250_000_000
 _LOADERS = ("Jpeg", "Uhdr", "Png", "Webp", "Tiff", "Heif", "Nsgif", "Jxl", "Jp2k", "Ppm", "Rad")
 _FORMAT_OF_LOADER = {"Jpeg": "jpeg", "Uhdr": "jpeg", "Webp": "webp", "Tiff": "tiff", "Heif": "avif", "Nsgif": "gif"}
-_LARGE_TIFF = 3 * 2**30  # bytes; offsets in a TIFF file have 32 bits, in a BigTIFF 64
-_CARRIED_BLOCKS = ("icc-profile-data", "exif-data", "xmp-data", "iptc-data")
+_CARRIED_BLOCKS = ("icc-profile-data", "exif-data", "xmp-data", "iptc-data", "gainmap-data")
 _CARRIED_VALUES = ("loop", "delay", "resolution-unit", "image-description", "gif-comment")
+# What every EXIF block that libvips makes has, from values that are kept elsewhere or follow from the file.
+_EXIF_OF_LIBVIPS = frozenset(
+    (
+        *("Orientation", "XResolution", "YResolution", "ResolutionUnit", "YCbCrPositioning", "ExifVersion"),
+        *("ComponentsConfiguration", "FlashpixVersion", "ColorSpace", "PixelXDimension", "PixelYDimension"),
+    )
+)
 _PLAIN_SPACES = ("b-w", "srgb", "rgb", "grey16", "rgb16", "scrgb", "multiband")
 _DTYPES = {"uchar": np.uint8, "ushort": np.uint16, "float": np.float32, "double": np.float32}
 _SPACES = {"uint8": ("b-w", "srgb"), "uint16": ("grey16", "rgb16"), "float32": ("b-w", "scrgb")}
@@ -41,7 +47,7 @@ class Picture:
         pixels: `(h, w)` gray or `(h, w, c)` with c = 2 (gray + alpha), 3 (RGB) or 4 (RGBA), upright; uint8, uint16,
             or float32 as the file had it.
         carried: to write back with the result, under libvips' names: ICC profile, EXIF (orientation already
-            applied), XMP, IPTC, comments, and the timing of an animation.
+            applied), XMP, IPTC, comments, and the timing of an animation. An HDR gain map is only named.
         pixels_per_mm: horizontal and vertical resolution.
         pages: how many pages or frames of one height `pixels` holds.
     """
@@ -118,7 +124,8 @@ def read(
         except pyvips.Error as error:
             raise PictureError(f"{name}: the picture is damaged or cut short ({_reason(error)}).") from error
     if orientation > 1:
-        pixels = np.concatenate([_upright(page, orientation) for page in np.split(pixels, count)])
+        upright = [_upright(page, orientation) for page in np.split(pixels, count)]
+        pixels = upright[0] if count == 1 else np.concatenate(upright)
     resolution = (image.xres, image.yres) if orientation < 5 else (image.yres, image.xres)
     return Picture(pixels, _carried(image), resolution, count)
 
@@ -224,8 +231,10 @@ def _carried(image: pyvips.Image) -> dict[str, Any]:
     fields = set(image.get_fields())
     blocks = {name: bytes(cast(bytes, image.get(name))) for name in _CARRIED_BLOCKS if name in fields}
     names = [name for name in fields if name in _CARRIED_VALUES or name.startswith("png-comment-")]
+    tags = {name.rpartition("-")[2] for name in fields if name.startswith("exif-ifd")}
     if "exif-data" in blocks:
-        blocks["exif-data"] = _without_thumbnail(blocks["exif-data"])
+        exif = blocks.pop("exif-data")
+        blocks |= {"exif-data": _without_thumbnail(exif)} if tags - _EXIF_OF_LIBVIPS else {}
     return blocks | {name: image.get(name) for name in sorted(names)}
 
 
@@ -244,7 +253,7 @@ def _without_thumbnail(exif: bytes) -> bytes:
 
 
 def lost(picture: Picture, format: Format) -> list[str]:
-    """What the picture carries and a file of this format will not: of ICC profile, EXIF, XMP and IPTC."""
+    """What the picture carries and a file of this format will not: of ICC profile, EXIF, XMP, IPTC and HDR gain map."""
     names = (block.partition("-")[0] for block in _CARRIED_BLOCKS if block in picture.carried)
     return [name.upper() for name in names if name not in format.carries]
 
@@ -386,9 +395,8 @@ def write_rows(
                 image = _in_colour(image, picture.carried.get("icc-profile-data"))
             with temporary.open("w+b") as file:
                 target = pyvips.Target.new_to_descriptor(file.fileno())
-                options = (encoding or Encoding()).options(format, deep=dtype != np.uint8)
-                if format.name == "tiff" and height * width * channels * dtype.itemsize > _LARGE_TIFF:
-                    options["bigtiff"] = True
+                raw_bytes = height * width * channels * dtype.itemsize
+                options = (encoding or Encoding()).options(format, deep=dtype != np.uint8, raw_bytes=raw_bytes)
                 image.write_to_target(target, format.suffixes[0], **options)
                 os.fsync(file.fileno())
             if written is not None:
@@ -403,6 +411,8 @@ def write_rows(
 def _with_carried(image: Any, picture: Picture, *, page_height: int) -> pyvips.Image:
     pyvips = _vips()
     for name, value in picture.carried.items():
+        if name == "gainmap-data":  # of a picture half the size; `lost` names it
+            continue
         match value:
             case bytes():
                 image.set_type(pyvips.GValue.blob_type, name, value)

@@ -27,11 +27,6 @@ EngineName = Literal["openvino", "onnxruntime", "torch"]
 class Engine(Protocol):
     """What runs a network on luma `(h, w)`, float32 in [0, 1]."""
 
-    @property
-    def workers(self) -> int:
-        """Calls that run well at the same time."""
-        ...
-
     def __call__(self, y: NDArray[np.float32], /) -> NDArray[np.float32]:
         """The enlarged luma `(s·h, s·w)`, unclipped."""
         ...
@@ -60,9 +55,8 @@ class OpenVINOEngine:
     ) -> None:
         if precision == "bf16" and not has_bf16():
             raise UsageError("precision bf16 was asked for; this processor lacks it, so use f32 or auto.")
-        self.workers = workers or core_count()
         self._graph = graphs.prepare(_read_model(path))
-        self._compiled = Compiled(self._graph.model, precision, streams=self.workers)
+        self._compiled = Compiled(self._graph.model, precision, streams=workers or core_count())
 
     def __call__(self, y: NDArray[np.float32], /) -> NDArray[np.float32]:
         """See `Engine`."""
@@ -109,7 +103,6 @@ class EnlargesFirst:
 
     def __init__(self, engine: Engine, scale: int) -> None:
         self._engine, self._scale = engine, scale
-        self.workers = engine.workers
 
     def __call__(self, y: NDArray[np.float32], /) -> NDArray[np.float32]:
         """See `Engine`."""
@@ -122,8 +115,6 @@ class EnlargesFirst:
 
 class LumaEngine:
     """Any function from luma to enlarged luma as an engine."""
-
-    workers = 1
 
     def __init__(self, enlarge: Callable[[NDArray[np.float32]], NDArray[np.float32]]) -> None:
         self._enlarge = enlarge

@@ -6,7 +6,6 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -28,6 +27,7 @@ MAX_BACK_PROJECTION = 20
 _OWN_BYTES = 300_000_000  # Python, libvips and OpenVINO with a network, before the first picture
 _FLOATS_A_PIXEL = 8  # temporary float32 values in a tile, for each channel
 _SMALLEST_TILE = 64
+_USUAL_MEMORY = 8_000_000_000
 _LARGEST_FACTOR = 4  # that a tile of the result grows by
 
 
@@ -100,6 +100,7 @@ class Enlarger:
 
     Attributes:
         stopped: when set, pictures in work are given up.
+        workers: parts of a picture that are computed at the same time.
 
     Raises:
         UsageError: a model, engine or precision that cannot be had.
@@ -108,11 +109,12 @@ class Enlarger:
     def __init__(self, settings: Settings, *, memory: int) -> None:
         self.settings, self.memory = settings, memory
         self.stopped = threading.Event()
-        self._scales = loading.scales(settings.model)
-        self._load = cache(self._load_scale)
-        self._load(min(self._scales, default=2))  # a model that cannot run is told of before the first picture
+        self._upscalers = {scale: self._load(scale) for scale in loading.scales(settings.model)}
+        if not self._upscalers:
+            self._load(2)  # bicubic needs no scales, but its engine and precision are checked as any other's
+        self.workers = max((upscaler.workers for upscaler in self._upscalers.values()), default=1)
 
-    def _load_scale(self, scale: int) -> Any:
+    def _load(self, scale: int) -> Any:
         settings = self.settings
         upscaler = loading.load(settings.model, scale, engine=settings.engine, precision=settings.precision)
         return upscaler if isinstance(upscaler, Bicubic) else upscaler.consistent(settings.back_projection)
@@ -123,17 +125,12 @@ class Enlarger:
         opaque = pixels.ndim == 2 or not windows.has_alpha(pixels.shape[2])
         as_matlab = self.settings.model == "bicubic" and opaque and dtype.kind != "f"
         picture: Windows = Samples(pixels) if pixels.dtype == dtype and (copied or as_matlab) else Pixels(pixels)
-        for scale in sizes.steps(picture.size, size, self._scales):
-            upscaler = self._load(scale)
+        for scale in sizes.steps(picture.size, size, self._upscalers):
+            upscaler = self._upscalers[scale]
             is_last = (picture.size[0] * scale, picture.size[1] * scale) == size
             precision = upscaler.precision_for(pixels.dtype)
-            picture = Enlarged(picture, upscaler, precision, dtype=dtype if is_last else np.dtype(np.float32))
+            picture = Enlarged(picture, upscaler, precision, dtype=dtype if is_last else None)
         return picture if picture.size == size else Resized(picture, size)
-
-    def workers(self, dtype: np.dtype[Any]) -> int:
-        """How many parts of a picture of a dtype are computed at the same time."""
-        upscaler = self._load(min(self._scales, default=2))
-        return 1 if isinstance(upscaler, Bicubic) else upscaler.workers_for(dtype)
 
     def file(
         self,
@@ -166,7 +163,7 @@ class Enlarger:
         def tile(shape: tuple[int, ...], pages: int, dtype: np.dtype[Any]) -> int:
             size = self.settings.wanted.of((shape[0] // pages, shape[1]))
             io.check_fits(target, format, size, channels=shape[2] if len(shape) == 3 else 1, pages=pages)
-            return _tile(shape, pages, dtype, size, format, workers=self.workers(dtype), memory=memory)
+            return _tile(shape, pages, dtype, size, format, workers=self.workers, memory=memory)
 
         try:
             picture = io.read(source, pages=True, max_pixels=max_pixels, admit=tile)
@@ -186,10 +183,10 @@ class Enlarger:
         return Done(size, picture.pages, (height, width), io.lost(picture, format))
 
     def _rows(self, picture: Picture, size: tuple[int, int], format: Format, tile: int) -> Iterator[NDArray[Any]]:
-        dtype, workers = format.dtype(picture.pixels.dtype), self.workers(picture.pixels.dtype)
+        dtype = format.dtype(picture.pixels.dtype)
         for number in range(picture.pages):
             result = self.result(picture.page(number), size, dtype)
-            for strip in windows.strips(result, dtype, tile=tile, workers=workers):
+            for strip in windows.strips(result, dtype, tile=tile, workers=self.workers):
                 if self.stopped.is_set():
                     raise Interrupted("stopped; the picture in work was given up.")
                 yield strip
@@ -244,10 +241,10 @@ def _tile(
 def free_memory() -> int:
     """Bytes that this process may take without others suffering: half of what the machine has free.
 
-    A limit on the process's control group counts as well.
+    A limit on the process's control group counts as well. Where the system does not say, 8 GB are taken as free.
     """
-    free = [os.sysconf("SC_AVPHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")] if hasattr(os, "sysconf") else [8_000_000_000]
     meminfo, group = Path("/proc/meminfo"), Path("/sys/fs/cgroup/memory.max")
+    free = [_USUAL_MEMORY]
     if meminfo.exists():
         lines = dict(line.split(":", 1) for line in meminfo.read_text(encoding="ascii").splitlines())
         free = [int(lines["MemAvailable"].split()[0]) * 1024]

@@ -12,7 +12,7 @@ import numpy as np
 from upres.errors import MissingExtraError, ScaleError, UsageError, WeightsError
 from upres.inference import engines
 from upres.inference.engines import Engine, EngineName
-from upres.inference.runtime import Precision, has_bf16
+from upres.inference.runtime import Precision, core_count, has_bf16
 from upres.inference.upscaler import DEFAULT_TILE, Bicubic, Upscaler
 from upres.weights import catalog
 
@@ -82,7 +82,8 @@ def load(
         made = engines.OnnxRuntimeEngine(path) if onnxruntime else engines.OpenVINOEngine(path, precision)
         return engines.EnlargesFirst(made, scale) if enlarges_first else made
 
-    return Upscaler(make, name=str(model), scale=scale, halo=halo, precision=precision, tile=tile)
+    workers = core_count() if engine == "openvino" else 1
+    return Upscaler(make, name=str(model), scale=scale, halo=halo, precision=precision, tile=tile, workers=workers)
 
 
 def scales(model: str | os.PathLike[str]) -> tuple[int, ...]:

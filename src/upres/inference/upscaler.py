@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import threading
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -33,6 +34,7 @@ class Upscaler:
         halo: how far an output looks in low-resolution pixels; None for a network that cannot be run in tiles.
         precision: of 8-bit pictures and of `luma`: `f32` or `bf16`. Deeper pictures always run in f32.
         tile: a tile contributes at most tile · tile low-resolution pixels.
+        workers: tiles that the engine runs well at the same time.
 
     Attributes:
         back_projection: how many rounds of back-projection bring the result nearer to the input; see `consistent`.
@@ -47,8 +49,10 @@ class Upscaler:
         halo: int | None,
         precision: Precision = "f32",
         tile: int = DEFAULT_TILE,
+        workers: int = 1,
     ) -> None:
-        self.name, self.scale, self.halo, self.tile = name, scale, halo, tile
+        self.name, self.scale, self.halo = name, scale, halo
+        self.tile, self.workers = tile, workers
         self.precision: Precision = precision
         self.back_projection = 0
         self._make_engine = engine
@@ -67,7 +71,7 @@ class Upscaler:
             raise UsageError(f"luma got {y.dtype} {y.shape}; it takes float (h, w) in [0, 1] with no empty side.")
         engine = self._engine(precision or self.precision)
         y = np.ascontiguousarray(y, dtype=np.float32)
-        large = tiling.run(engine, y, scale=self.scale, halo=self.halo, tile=self.tile, workers=engine.workers)
+        large = tiling.run(engine, y, scale=self.scale, halo=self.halo, tile=self.tile, workers=self.workers)
         return _back_projected(large, y, self.scale, self.back_projection)
 
     def consistent(self, rounds: int) -> Upscaler:
@@ -94,17 +98,12 @@ class Upscaler:
             UsageError: another dtype or shape.
         """
         large = Enlarged(windows.Pixels(picture), self, self.precision_for(picture.dtype), dtype=picture.dtype)
-        workers = self.workers_for(picture.dtype)
-        pixels = windows.collected(large, picture.dtype, tile=self.tile * self.scale, workers=workers)
+        pixels = windows.collected(large, picture.dtype, tile=self.tile * self.scale, workers=self.workers)
         return pixels if picture.ndim == 3 else pixels[..., 0]
 
     def precision_for(self, dtype: np.dtype[Any]) -> Precision:
         """That of the arithmetic on pictures of a dtype."""
         return self.precision if dtype == np.uint8 else "f32"
-
-    def workers_for(self, dtype: np.dtype[Any]) -> int:
-        """How many parts of a picture of a dtype are best computed at the same time."""
-        return self._engine(self.precision_for(dtype)).workers
 
     def residual(self, y: NDArray[np.float32], precision: Precision) -> NDArray[np.float32]:
         """What the network adds to bicubic enlargement of luma that fits into memory at once."""
@@ -141,6 +140,8 @@ class Enlarged:
         self._compose = compose.composer(
             upscaler.scale, self.channels - self._has_alpha, np.dtype(np.uint8 if straight else np.float32)
         )
+        self._whole: NDArray[np.float32] | None = None  # residual of a network that cannot be run in tiles
+        self._making_whole = threading.Lock()
 
     def __call__(self, rows: slice, columns: slice, /) -> NDArray[Any]:
         """See `Windows`; colours are clipped to [0, 1]."""
@@ -166,7 +167,7 @@ class Enlarged:
         scale = self._upscaler.scale
         inside = _relative(kept, read)
         colours = np.ascontiguousarray(low[..., :-1]) if self._has_alpha else low
-        residual = self._upscaler.residual(_luma(colours), self._precision)
+        residual = self._residual(_luma(colours))
         rows, columns = (slice(part.start * scale, part.stop * scale) for part in inside)
         large = self._compose(compose.with_border(colours, inside), residual[rows, columns])
         if not self._has_alpha:
@@ -181,6 +182,14 @@ class Enlarged:
         if large.dtype == np.uint8:
             return np.concatenate([large, windows.quantised(large_alpha, large.dtype)], axis=2)
         return np.concatenate([large, large_alpha], axis=2)
+
+    def _residual(self, y: NDArray[np.float32]) -> NDArray[np.float32]:
+        if self._upscaler.halo is not None:
+            return self._upscaler.residual(y, self._precision)
+        with self._making_whole:
+            if self._whole is None:
+                self._whole = self._upscaler.residual(y, self._precision)
+        return self._whole
 
 
 def _luma(colours: NDArray[np.float32]) -> NDArray[np.float32]:
