@@ -18,6 +18,7 @@ import pyvips
 import upres
 from upres.images import io
 from upres.images.io import Picture
+from upres.inference.runtime import has_bf16
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -429,3 +430,22 @@ def test_ctrl_c_leaves_nothing(tmp_path, photo):
     assert process.returncode != 0
     assert "Traceback" not in errors
     assert [path.name for path in (tmp_path / "out").iterdir()] == [".upres.jsonl"]
+
+
+def test_verbose_says_what_runs_and_why(picture, tmp_path):
+    done = upres_("upscale", picture, "-o", tmp_path / "a.png", "--verbose", "--memory", "1GB")
+    assert done.returncode == 0
+    reason = "bf16 for 8-bit pictures, which this processor has" if has_bf16() else "f32 for 8-bit pictures, as this"
+    assert f"fsrcnn ×2: openvino; {reason}" in done.stderr
+    assert "share a border of 8" in done.stderr
+    assert "memory up to 1.0 GB" in done.stderr
+
+
+def test_doctor_names_processor_engines_and_speed():
+    done = upres_("doctor")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "cores for this process" in done.stdout
+    assert re.search(r"engine openvino: \d", done.stdout)
+    speeds = re.findall(r"  (fsrcnn|espcn), (?:bf16|f32): (\d+\.\d)", done.stdout)
+    assert [name for name, _ in speeds] == ["fsrcnn", "fsrcnn", "espcn"]
+    assert all(float(speed) > 0 for _, speed in speeds)

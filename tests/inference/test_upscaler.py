@@ -11,6 +11,7 @@ import upres
 from upres.errors import MissingExtraError, ScaleError, UnknownModelError, UsageError, WeightsError
 from upres.images import colour
 from upres.images.resize import imresize
+from upres.inference import loading
 
 DTYPES = ("uint8", "uint16", "float32", "float64")
 SHAPES = ((), (1,), (2,), (3,), (4,))
@@ -251,3 +252,21 @@ def test_a_missing_extra_names_its_install(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "onnxruntime", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'upres\[onnxruntime\]'"):
         upres.load("fsrcnn", engine="onnxruntime")(np.zeros((4, 4), np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("engine", "bf16", "loss", "precision", "why"),
+    [
+        ("openvino", True, 0.002, "bf16", "costs 0.002 dB"),
+        ("openvino", True, -0.001, "bf16", "costs 0.000 dB"),
+        ("openvino", True, 0.02, "f32", "would cost 0.020 dB"),
+        ("openvino", True, None, "f32", "not measured"),
+        ("openvino", False, 0.002, "f32", "no bfloat16"),
+        ("onnxruntime", True, 0.002, "f32", "all that onnxruntime has"),
+    ],
+)
+def test_the_choice_of_precision_gives_its_reason(monkeypatch, engine, bf16, loss, precision, why):
+    monkeypatch.setattr(loading, "has_bf16", lambda: bf16)
+    chosen, reason = loading._best_precision(engine, loss)
+    assert chosen == precision
+    assert why in reason

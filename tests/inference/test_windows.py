@@ -7,6 +7,7 @@ import upres
 from upres.errors import UsageError
 from upres.images.resize import imresize
 from upres.inference import windows
+from upres.inference.engines import LumaEngine
 from upres.inference.upscaler import Enlarged, Upscaler
 from upres.inference.windows import Pixels, Resized
 
@@ -58,7 +59,7 @@ def test_a_network_that_cannot_be_tiled_runs_once_over_the_whole():
         shapes.append(y.shape)
         return (y - y.mean()).repeat(2, 0).repeat(2, 1) + y.mean()
 
-    upscaler = Upscaler(lambda precision: engine, name="centred", scale=2, halo=None, tile=8)
+    upscaler = Upscaler(lambda precision: LumaEngine(engine), name="centred", scale=2, halo=None, tile=8)
     picture = adversarial(40, 50, 1)
     np.testing.assert_array_equal(upscaler(picture), picture.repeat(2, 0).repeat(2, 1))
     assert shapes == [(1, 1), (40, 50)]  # the first makes the engine ready

@@ -10,6 +10,7 @@ import typer
 
 import upres
 from upres.cli.comparing import compare, report
+from upres.cli.doctor import doctor
 from upres.cli.pictures import upscale
 from upres.cli.scores import evaluate, models
 from upres.cli.training import export, pack, train
@@ -40,7 +41,7 @@ def _options(  # pyright: ignore[reportUnusedFunction]
     pass
 
 
-for command in (upscale, models, compare, evaluate, report, train, export, pack):
+for command in (upscale, models, compare, evaluate, report, train, export, pack, doctor):
     app.command()(command)
 
 

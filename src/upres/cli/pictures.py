@@ -65,6 +65,7 @@ def upscale(
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be made of what.")] = False,
     json: Annotated[bool, typer.Option("--json", help="A line of JSON a picture.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say what runs, and why.")] = False,
 ) -> None:
     """Enlarge pictures faithfully."""
     from upres.images.formats import Encoding
@@ -91,6 +92,7 @@ def upscale(
         dry_run=dry_run,
         verify=verify,
         json=json,
+        verbose=verbose,
     )
     if _STREAM in pictures or out == _STREAM:
         _stream(call, pictures, out)
@@ -113,11 +115,16 @@ class _Call:
     dry_run: bool
     verify: bool
     json: bool
+    verbose: bool
 
     def enlarger(self) -> Enlarger:
         from upres.inference.enlarging import Enlarger
 
-        return Enlarger(self.settings, memory=self.memory)
+        enlarger = Enlarger(self.settings, memory=self.memory)
+        if self.verbose:
+            for line in enlarger.explain():
+                print(f"upres: {line}", file=sys.stderr)
+        return enlarger
 
 
 def _bytes(text: str) -> int:

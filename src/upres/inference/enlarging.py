@@ -119,6 +119,11 @@ class Enlarger:
         upscaler = loading.load(settings.model, scale, engine=settings.engine, precision=settings.precision)
         return upscaler if isinstance(upscaler, Bicubic) else upscaler.consistent(settings.back_projection)
 
+    def explain(self) -> list[str]:
+        """What runs, and why, a line for each scale that the model has; and the memory."""
+        lines = [upscaler.explain() for upscaler in self._upscalers.values()] or ["bicubic, in float64 as MATLAB"]
+        return [*lines, f"memory up to {self.memory / 1e9:.1f} GB"]
+
     def result(self, pixels: NDArray[Any], size: tuple[int, int], dtype: np.dtype[Any]) -> Windows:
         """The enlargement or reduction to `size` (height, width) of pixels that will be written as `dtype`."""
         copied = pixels.shape[:2] == size

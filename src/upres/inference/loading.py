@@ -62,18 +62,18 @@ def load(
         halos, enlarges_first = _halos(path)
         if scale not in halos:
             raise ScaleError(str(path), scale, halos)
-        halo, bf16_is_cheap = halos[scale], False
+        halo, bf16_loss = halos[scale], None
     else:
         record = catalog.find(str(model), scale)
         if engine == "torch":
             return _from_safetensors(record.safetensors, scale, precision, tile)
-        path, halo, bf16_is_cheap = record.onnx, record.halo, record.bf16_loss <= BF16_MAX_LOSS
+        path, halo, bf16_loss = record.onnx, record.halo, record.bf16_loss
         enlarges_first = record.enlarges_first
     if engine == "torch":
         raise UsageError(f"{path}: PyTorch does not run ONNX files; give the .safetensors file.")
+    why = "as asked"
     if precision == "auto":
-        fast = engine == "openvino" and bf16_is_cheap and has_bf16()
-        precision = "bf16" if fast else "f32"
+        precision, why = _best_precision(engine, bf16_loss)
     if engine == "onnxruntime" and precision == "bf16":
         raise UsageError("engine onnxruntime has no bf16 on a CPU; use precision f32 or auto.")
 
@@ -83,7 +83,29 @@ def load(
         return engines.EnlargesFirst(made, scale) if enlarges_first else made
 
     workers = core_count() if engine == "openvino" else 1
-    return Upscaler(make, name=str(model), scale=scale, halo=halo, precision=precision, tile=tile, workers=workers)
+    return Upscaler(
+        make,
+        name=str(model),
+        scale=scale,
+        halo=halo,
+        precision=precision,
+        tile=tile,
+        workers=workers,
+        why=f"{engine}; {precision} for 8-bit pictures, {why}",
+    )
+
+
+def _best_precision(engine: EngineName, bf16_loss: float | None) -> tuple[Precision, str]:
+    """The precision of 8-bit pictures, and why; `bf16_loss` in dB, None where it was never measured."""
+    if engine != "openvino":
+        return "f32", f"all that {engine} has here"
+    if not has_bf16():
+        return "f32", "as this processor has no bfloat16"
+    if bf16_loss is None:
+        return "f32", "as it was not measured what bfloat16 costs this file"
+    if bf16_loss > BF16_MAX_LOSS:
+        return "f32", f"as bfloat16 would cost {bf16_loss:.3f} dB on Set5"
+    return "bf16", f"which this processor has and which costs {max(bf16_loss, 0):.3f} dB on Set5"
 
 
 def scales(model: str | os.PathLike[str]) -> tuple[int, ...]:
@@ -134,4 +156,11 @@ def _from_safetensors(path: Path, scale: int, precision: str, tile: int) -> Upsc
         raise UsageError(f"{path}: PyTorch runs in f32 here; export the file for bf16.")
     network, _ = store.load(path, scale)
     torch_engine = engines.TorchEngine(network)
-    return Upscaler(lambda precision: torch_engine, name=str(path), scale=scale, halo=network.halo, tile=tile)
+    return Upscaler(
+        lambda precision: torch_engine,
+        name=str(path),
+        scale=scale,
+        halo=network.halo,
+        tile=tile,
+        why="torch; f32 for 8-bit pictures, all that torch has here",
+    )

@@ -35,6 +35,7 @@ class Upscaler:
         precision: of 8-bit pictures and of `luma`: `f32` or `bf16`. Deeper pictures always run in f32.
         tile: a tile contributes at most tile · tile low-resolution pixels.
         workers: tiles that the engine runs well at the same time.
+        why: engine and precision in words, with the reason for them.
 
     Attributes:
         back_projection: how many rounds of back-projection bring the result nearer to the input; see `consistent`.
@@ -50,9 +51,10 @@ class Upscaler:
         precision: Precision = "f32",
         tile: int = DEFAULT_TILE,
         workers: int = 1,
+        why: str = "",
     ) -> None:
         self.name, self.scale, self.halo = name, scale, halo
-        self.tile, self.workers = tile, workers
+        self.tile, self.workers, self.why = tile, workers, why
         self.precision: Precision = precision
         self.back_projection = 0
         self._make_engine = engine
@@ -60,6 +62,15 @@ class Upscaler:
 
     def __repr__(self) -> str:
         return f"<Upscaler {self.name} ×{self.scale} {self.precision}>"
+
+    def explain(self) -> str:
+        """What runs, and why: engine, precision, tiles."""
+        if self.halo is None:
+            tiles = "the whole picture at once, since every output depends on every input"
+        else:
+            tiles = f"tiles of up to {self.tile}·{self.tile} input pixels that share a border of {self.halo}"
+            tiles += f", {self.workers} at a time" if self.workers > 1 else ""
+        return f"{self.name} ×{self.scale}: {self.why}, f32 for deeper ones; {tiles}"
 
     def luma(self, y: NDArray[Any], /, *, precision: Precision | None = None) -> NDArray[np.float32]:
         """The network alone: luma `(h, w)` in [0, 1] → `(s·h, s·w)` float32, unclipped.
