@@ -90,3 +90,9 @@ def test_shipped_networks_run_without_the_bicubic_picture(record):
     graph = graphs.prepare(core().read_model(str(record.onnx)))
     assert graph.is_residual
     assert graph.scale == (1 if record.enlarges_first else record.scale)
+
+
+@pytest.mark.parametrize(("name", "values"), [("espcn", 64 + 64), ("fsrcnn", 56 + 56), ("srcnn", 64 + 64)])
+def test_what_is_held_at_once_are_the_two_widest_layers(name, values):
+    graph = graphs.prepare(core().read_model(str(catalog.find(name, 2).onnx)))
+    assert graph.values_per_pixel == values

@@ -27,6 +27,11 @@ EngineName = Literal["openvino", "onnxruntime", "torch"]
 class Engine(Protocol):
     """What runs a network on luma `(h, w)`, float32 in [0, 1]."""
 
+    @property
+    def bytes_per_pixel(self) -> int:
+        """What a call holds at once, at most, for each pixel of its input."""
+        ...
+
     def __call__(self, y: NDArray[np.float32], /) -> NDArray[np.float32]:
         """The enlarged luma `(s·h, s·w)`, unclipped."""
         ...
@@ -56,6 +61,7 @@ class OpenVINOEngine:
         if precision == "bf16" and not has_bf16():
             raise UsageError("precision bf16 was asked for; this processor lacks it, so use f32 or auto.")
         self._graph = graphs.prepare(_read_model(path))
+        self.bytes_per_pixel = self._graph.values_per_pixel * (2 if precision == "bf16" else 4)
         self._compiled = Compiled(self._graph.model, precision, streams=workers or core_count())
 
     def __call__(self, y: NDArray[np.float32], /) -> NDArray[np.float32]:
@@ -103,6 +109,7 @@ class EnlargesFirst:
 
     def __init__(self, engine: Engine, scale: int) -> None:
         self._engine, self._scale = engine, scale
+        self.bytes_per_pixel = engine.bytes_per_pixel * scale**2
 
     def __call__(self, y: NDArray[np.float32], /) -> NDArray[np.float32]:
         """See `Engine`."""
@@ -115,6 +122,8 @@ class EnlargesFirst:
 
 class LumaEngine:
     """Any function from luma to enlarged luma as an engine."""
+
+    bytes_per_pixel = 4 * 2 * 256 * 4  # unknown: as for two layers of 256 features on twice the picture
 
     def __init__(self, enlarge: Callable[[NDArray[np.float32]], NDArray[np.float32]]) -> None:
         self._enlarge = enlarge

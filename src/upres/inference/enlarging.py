@@ -166,9 +166,18 @@ class Enlarger:
         memory = int(self.memory * share)
 
         def tile(shape: tuple[int, ...], pages: int, dtype: np.dtype[Any]) -> int:
-            size = self.settings.wanted.of((shape[0] // pages, shape[1]))
+            input_size = (shape[0] // pages, shape[1])
+            size = self.settings.wanted.of(input_size)
             io.check_fits(target, format, size, channels=shape[2] if len(shape) == 3 else 1, pages=pages)
-            return _tile(shape, pages, dtype, size, format, workers=self.workers, memory=memory)
+
+            def network(height: int, width: int) -> int:
+                steps = list(sizes.steps(input_size, size, self._upscalers))
+                if not steps:
+                    return 0
+                last = steps[-1]
+                return self._upscalers[last].bytes_for(-(-height // last), -(-width // last), dtype)
+
+            return _tile(shape, pages, dtype, size, format, network, workers=self.workers, memory=memory)
 
         try:
             picture = io.read(source, pages=True, max_pixels=max_pixels, admit=tile)
@@ -203,6 +212,7 @@ def _tile(
     dtype: np.dtype[Any],
     size: tuple[int, int],
     format: Format,
+    network: Callable[[int, int], int],
     *,
     workers: int,
     memory: int,
@@ -215,6 +225,7 @@ def _tile(
         dtype: of the input.
         size: of a page of the result.
         format: that the result is written in.
+        network: bytes that it holds for a tile of the result of this height and width.
         workers: tiles that are computed at the same time.
         memory: bytes that the process may take.
 
@@ -231,8 +242,9 @@ def _tile(
     while True:
         side = int(tile * min(factor, _LARGEST_FACTOR))
         strips = 2 * min(side, size[0]) * max(side, size[1]) * channels * item
-        tiles = workers * min(side * side, size[0] * size[1]) * channels * 4 * _FLOATS_A_PIXEL
-        needed = fixed + strips + tiles
+        height, width = min(side, size[0]), min(side, size[1])
+        floats = min(side * side, size[0] * size[1]) * channels * _FLOATS_A_PIXEL
+        needed = fixed + strips + workers * (4 * floats + network(height, width))
         if needed <= memory:
             return side
         if tile <= _SMALLEST_TILE:

@@ -14,12 +14,14 @@ OpenVINO fuses and schedules well, but it takes a convolution as it is written. 
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+_SIDE = 32  # of the input that shapes are probed with; every block and scale divides it
 _LANES = 16  # output channels that one AVX-512 register holds in float32, which convolutions accumulate in
 
 
@@ -31,11 +33,13 @@ class LumaGraph:
         model: the model. H and W may exceed `scale` · h and `scale` · w; what exceeds is to be cut off.
         scale: how much larger the output is.
         is_residual: the output is what bicubic interpolation lacks; else it is the enlarged luma itself.
+        values_per_pixel: numbers that are held at once, at most, for each pixel of the input.
     """
 
     model: Any
     scale: int
     is_residual: bool
+    values_per_pixel: int
 
 
 def prepare(model: Any) -> LumaGraph:
@@ -57,18 +61,35 @@ def prepare(model: Any) -> LumaGraph:
     for node in model.get_ordered_ops():
         if node.get_type_name() == "Convolution":
             _widen(node, enlargements)
-    return LumaGraph(model, scale, is_residual)
+    return LumaGraph(model, scale, is_residual, _values_per_pixel(model))
+
+
+def _probe(model: Any) -> list[Any]:
+    """The nodes of a copy whose input is `_SIDE` pixels square, so that all shapes are known."""
+    import openvino
+
+    probe = model.clone()
+    probe.reshape(openvino.PartialShape([1, 1, _SIDE, _SIDE]))
+    return probe.get_ordered_ops()
 
 
 def _enlargements(model: Any) -> dict[str, int]:
-    """How many times larger than the model's input each node's output is, from the shapes that a small input gives."""
-    import openvino
+    """How many times larger than the model's input each node's output is, by the node's name."""
+    shapes = {node.get_friendly_name(): node.get_output_shape(0) for node in _probe(model)}
+    return {name: shape[2] // _SIDE for name, shape in shapes.items() if len(shape) == 4}
 
-    side = 32
-    probe = model.clone()
-    probe.reshape(openvino.PartialShape([1, 1, side, side]))
-    shapes = {node.get_friendly_name(): node.get_output_shape(0) for node in probe.get_ordered_ops()}
-    return {name: shape[2] // side for name, shape in shapes.items() if len(shape) == 4}
+
+def _values_per_pixel(model: Any) -> int:
+    """The most values that are alive at once when nodes run one after the other, an input pixel."""
+    nodes = [node for node in _probe(model) if node.get_type_name() not in ("Constant", "Convert", "Result")]
+    sizes = {node.get_name(): math.prod(node.get_output_shape(0)) for node in nodes}
+    last_use = {value.get_node().get_name(): i for i, node in enumerate(nodes) for value in node.input_values()}
+    alive = most = 0
+    for i, node in enumerate(nodes):
+        alive += sizes[node.get_name()]
+        most = max(most, alive)
+        alive -= sum(size for name, size in sizes.items() if last_use.get(name) == i)
+    return -(-most // _SIDE**2)
 
 
 def _flatten_prelu_slopes(model: Any) -> None:

@@ -116,6 +116,11 @@ class Upscaler:
         """That of the arithmetic on pictures of a dtype."""
         return self.precision if dtype == np.uint8 else "f32"
 
+    def bytes_for(self, height: int, width: int, dtype: np.dtype[Any]) -> int:
+        """What the network holds at once for a tile of a picture of a dtype, its border included."""
+        halo = self.halo or 0
+        return (height + 2 * halo) * (width + 2 * halo) * self._engine(self.precision_for(dtype)).bytes_per_pixel
+
     def residual(self, y: NDArray[np.float32], precision: Precision) -> NDArray[np.float32]:
         """What the network adds to bicubic enlargement of luma that fits into memory at once."""
         return self._engine(precision).residual(np.ascontiguousarray(y))
