@@ -100,7 +100,7 @@ def _bad_files(folder, photo):
         (["empty.jpg"], 1, "empty.jpg: the file is empty"),
         (["text.jpg"], 1, "text.jpg: not a picture that upres can read"),
         (["zero.png"], 1, "zero.png: not a picture that upres can read"),
-        (["good.png", "--scale", "0"], 2, "scale is 0; it must be a finite number above 0."),
+        (["good.png", "--scale", "0"], 2, "scale is 0; it must be a finite number above 0, and below a billion."),
         (["good.png", "--scale", "2", "--width", "9"], 2, "the size is given by scale and width; give one of"),
         (["good.png", "--fit", "9"], 2, "fit is '9'; give width and height as in 1920x1080."),
         (["good.png", "--memory", "much"], 2, "memory is 'much'; give a number with a unit, as in 800MB or 2GB."),
@@ -449,3 +449,57 @@ def test_doctor_names_processor_engines_and_speed():
     speeds = re.findall(r"  (fsrcnn|espcn), (?:bf16|f32): (\d+\.\d)", done.stdout)
     assert [name for name, _ in speeds] == ["fsrcnn", "fsrcnn", "espcn"]
     assert all(float(speed) > 0 for _, speed in speeds)
+
+
+def test_interrupted_it_ends_at_once_and_leaves_nothing(tmp_path):
+    io.write(Picture(np.zeros((4000, 4000, 3), np.uint8)), tmp_path / "a.png")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "upres", "upscale", "a.png", "-o", "b.png"],
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 60
+    while not list(tmp_path.glob(".upres-*")):  # the temporary file of a result in work
+        assert time.monotonic() < deadline
+        assert process.poll() is None
+        time.sleep(0.02)
+    process.send_signal(signal.SIGINT)
+    interrupted = time.monotonic()
+    assert process.wait(60) != 0
+    assert time.monotonic() - interrupted < 10
+    assert [path.name for path in tmp_path.iterdir()] == ["a.png"]
+
+
+def test_a_result_never_replaces_its_input_in_a_folder(tmp_path, photo):
+    io.write(Picture(photo[:20, :30]), tmp_path / "a.png")
+    done = upres_("upscale", tmp_path, "-o", tmp_path, "--overwrite")
+    assert done.returncode == 2
+    assert "would be replaced by its own result; name another folder" in done.stderr
+
+
+def test_a_pattern_leaves_its_own_results_out(tmp_path, photo):
+    io.write(Picture(photo[:20, :30]), tmp_path / "a.png")
+    for _ in range(2):
+        assert upres_("upscale", "**/*.png", "-o", "large", cwd=tmp_path).returncode == 0
+    assert sorted(path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*.png")) == ["a.png", "large/a.png"]
+
+
+def test_what_a_format_has_not_is_refused_in_folders_too(tmp_path, photo):
+    io.write(Picture(photo[:20, :30]), tmp_path / "a.jpg")
+    done = upres_("upscale", tmp_path, "-o", tmp_path / "out", "--lossless")
+    assert (done.returncode, (tmp_path / "out").exists()) == (2, False)
+    done = upres_("upscale", "-", "-o", tmp_path / "b.jpg", "--dry-run", input="")
+    assert done.returncode == 2
+    assert "--dry-run and --json are for files and folders" in done.stderr
+
+
+def test_verifying_stops_no_folder_and_writes_valid_json(tmp_path, photo):
+    io.write(Picture(photo[:20, :30]), tmp_path / "a.png")
+    io.write(Picture(np.zeros((20, 30), np.uint8)), tmp_path / "b.png")
+    done = upres_("upscale", tmp_path, "-o", tmp_path / "small", "--scale", 0.5, "--verify")
+    assert done.returncode == 0
+    assert done.stdout.count("not larger, so not verified") == 2
+    done = upres_("upscale", tmp_path / "b.png", "-o", tmp_path / "c.png", "--scale", 1, "--verify", "--json")
+    record = json.loads(done.stdout, parse_constant=lambda constant: pytest.fail(constant))
+    assert record["psnr"] is None

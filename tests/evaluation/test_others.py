@@ -192,3 +192,10 @@ def test_a_label_names_anything():
     assert others.label("OpenCV FSRCNN=/x/FSRCNN_x{scale}.pb") == "OpenCV FSRCNN"
     assert others.label("cmd:tool --a=b {input} {output}") == "cmd:tool --a=b {input} {output}"
     assert others.label("/x=y/z.onnx") == "/x=y/z.onnx"
+
+
+def test_finished_pictures_of_16_bits_are_scored_as_what_they_show(tmp_path, photo):
+    for folder, pixels in (("truth", photo[:40, :40]), ("result", photo[:40, :40].astype(np.uint16) * 257)):
+        (tmp_path / folder).mkdir()
+        io.write(Picture(pixels), tmp_path / folder / "a.png")
+    assert upres.evaluate(tmp_path / "result", tmp_path / "truth", protocol="rgb").psnr == np.inf

@@ -13,8 +13,9 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -26,7 +27,8 @@ from upres.errors import PictureError, UpresError, UsageError
 
 if TYPE_CHECKING:
     from upres.images.formats import Encoding
-    from upres.inference.enlarging import Enlarger, Settings
+    from upres.images.formats import Format as FileFormat
+    from upres.inference.enlarging import Done, Enlarger, Settings
     from upres.inference.folders import Job, Outcome
     from upres.inference.sizes import Wanted
 
@@ -87,7 +89,7 @@ def upscale(
     call = _Call(
         settings=settings,
         memory=free_memory() if memory is None else _bytes(memory),
-        max_pixels=int(max_megapixels * 1e6),
+        max_pixels=_pixels(max_megapixels),
         overwrite=overwrite,
         dry_run=dry_run,
         verify=verify,
@@ -132,6 +134,12 @@ def _bytes(text: str) -> int:
     if match is None:
         raise UsageError(f"memory is {text!r}; give a number with a unit, as in 800MB or 2GB.")
     return int(float(match[1]) * 1000 ** " KMGT".index(match[2].upper() or " "))
+
+
+def _pixels(megapixels: float) -> int:
+    if not megapixels > 0:
+        raise UsageError(f"max-megapixels is {megapixels:g}; it must be above 0.")
+    return int(megapixels * 1e6) if math.isfinite(megapixels) else sys.maxsize
 
 
 def _is_pattern(picture: str) -> bool:
@@ -181,7 +189,7 @@ def _files(call: _Call, jobs: list[Job]) -> None:
                 if enlarger is None:
                     yield Outcome(job, "planned", 0)
                     continue
-                done = enlarger.file(job.source, job.target, format=format, max_pixels=call.max_pixels)
+                done = _enlarged(enlarger, call, job.source, job.target, format)
                 yield Outcome(job, "done", time.perf_counter() - started, done)
             except UpresError as error:
                 if len(jobs) == 1 and not call.json:
@@ -189,6 +197,17 @@ def _files(call: _Call, jobs: list[Job]) -> None:
                 yield Outcome(job, "failed", time.perf_counter() - started, error=str(error))
 
     _report(call, outcomes(), [])
+
+
+def _enlarged(enlarger: Enlarger, call: _Call, source: bytes | Path, target: Path, format: FileFormat) -> Done:
+    """Enlarge one picture on another thread: libvips calls back into Python, where a Ctrl-C would be lost."""
+    with ThreadPoolExecutor(1) as pool:
+        future = pool.submit(enlarger.file, source, target, format=format, max_pixels=call.max_pixels)
+        try:
+            return future.result()
+        except KeyboardInterrupt:
+            enlarger.stopped.set()
+            raise
 
 
 def _folder(call: _Call, root: str, out: str | None) -> None:
@@ -203,13 +222,15 @@ def _folder(call: _Call, root: str, out: str | None) -> None:
         target = Path(out) if out else beside
         jobs, unreadable = folders.plan(base, target, encoding)
     else:
-        base, matches = folders.expand(root)
         if out is None:
             raise UsageError(f"{root}: name the folder for the results with -o.")
         target, unreadable = Path(out), []
+        base, matches = folders.expand(root, target)
         jobs = folders.mirrored(matches, base, target, encoding)
     if not jobs:
         raise PictureError(f"{root}: no picture in it; give a folder that holds some.")
+    for job in jobs:
+        encoding.check(job.format)
     if call.dry_run:
         _report(call, (Outcome(job, "planned", 0) for job in jobs), unreadable)
         return
@@ -226,19 +247,21 @@ def _stream(call: _Call, pictures: list[str], out: str | None) -> None:
 
     if len(pictures) != 1 or out is None:
         raise UsageError("- stands for one picture: give it alone, with -o FILE or -o -.")
+    if call.dry_run or call.json:
+        raise UsageError("--dry-run and --json are for files and folders; leave them out with -.")
     source: bytes | Path = sys.stdin.buffer.read() if pictures[0] == _STREAM else Path(pictures[0])
     encoding = call.settings.encoding
     if out != _STREAM:
         format = io.check_output(out, overwrite=call.overwrite, encoding=encoding)
-        done = call.enlarger().file(source, out, format=format, max_pixels=call.max_pixels)
-        print(f"{out}: {done.describe()}{_verified(call, source, Path(out))}")
+        done = _enlarged(call.enlarger(), call, source, Path(out), format)
+        print(f"{out}: {done.describe()}{_verified(call, source, Path(out)).text}")
         return
     format = formats.named(encoding.format) if encoding.format else io.format_of(source)
     encoding.check(format)
     with tempfile.TemporaryDirectory(prefix="upres-") as folder:  # so that nothing is sent of what fails half way
         target = Path(folder) / f"result{format.suffixes[0]}"
-        done = call.enlarger().file(source, target, format=format, max_pixels=call.max_pixels)
-        print(f"standard output: {done.describe()}{_verified(call, source, target)}", file=sys.stderr)
+        done = _enlarged(call.enlarger(), call, source, target, format)
+        print(f"standard output: {done.describe()}{_verified(call, source, target).text}", file=sys.stderr)
         with target.open("rb") as file:
             shutil.copyfileobj(file, sys.stdout.buffer)
         sys.stdout.buffer.flush()
@@ -249,13 +272,18 @@ def _report(call: _Call, outcomes: Iterator[Outcome], unreadable: list[str], *, 
     counts: Counter[str] = Counter()
     failures: list[str] = []
     for outcome in outcomes:
+        verified = _NOT_VERIFIED
+        if outcome.status == "done":
+            try:
+                verified = _verified(call, outcome.job.source, outcome.job.target)
+            except UpresError as error:
+                outcome = replace(outcome, status="failed", error=f"{outcome.job.target}: written, but {error}")
         counts[outcome.status] += 1
-        verified = _verified(call, outcome.job.source, outcome.job.target) if outcome.status == "done" else ""
         if call.json:
-            print(json_.dumps(_record(outcome, verified)), flush=True)
+            print(json_.dumps(_record(outcome, verified), allow_nan=False), flush=True)
         elif outcome.status == "done":
             assert outcome.done is not None
-            print(f"{outcome.job.target}: {outcome.done.describe()}, {outcome.seconds:.2f} s{verified}")
+            print(f"{outcome.job.target}: {outcome.done.describe()}, {outcome.seconds:.2f} s{verified.text}")
         elif outcome.status == "planned":
             print(f"{outcome.job.source} → {outcome.job.target}")
         if outcome.error is not None:
@@ -273,7 +301,7 @@ def _report(call: _Call, outcomes: Iterator[Outcome], unreadable: list[str], *, 
         raise typer.Exit(1)
 
 
-def _record(outcome: Outcome, verified: str) -> dict[str, Any]:
+def _record(outcome: Outcome, verified: _Verified) -> dict[str, Any]:
     """What a script wants to know."""
     record: dict[str, Any] = {
         "picture": str(outcome.job.source),
@@ -284,18 +312,31 @@ def _record(outcome: Outcome, verified: str) -> dict[str, Any]:
     if outcome.done is not None:
         height, width = outcome.done.size
         record |= {"width": width, "height": height, "pages": outcome.done.pages, "lost": outcome.done.lost}
-    if verified:
-        record["psnr"] = float(verified.split()[-2])
+    if verified.psnr is not None:
+        record["psnr"] = verified.psnr if math.isfinite(verified.psnr) else None  # none: equal to the input
     return record | ({} if outcome.error is None else {"error": outcome.error})
 
 
-def _verified(call: _Call, source: bytes | Path, target: Path) -> str:
-    """How well the result gives back its input, where that was asked for."""
+@dataclass(frozen=True)
+class _Verified:
+    """How well a result gives back its input: PSNR in dB, None where it was not asked for or cannot be said."""
+
+    psnr: float | None
+    text: str
+
+
+_NOT_VERIFIED = _Verified(None, "")
+
+
+def _verified(call: _Call, source: bytes | Path, target: Path) -> _Verified:
     if not call.verify:
-        return ""
+        return _NOT_VERIFIED
     from upres.inference import fidelity
 
-    return f", reduced again {fidelity.consistency(source, target):.2f} dB"
+    psnr = fidelity.consistency(source, target)
+    if psnr is None:
+        return _Verified(None, ", not larger, so not verified")
+    return _Verified(psnr, f", reduced again {psnr:.2f} dB")
 
 
 def _with_progress(outcomes: Iterator[Outcome], total: int) -> Iterator[Outcome]:

@@ -188,7 +188,7 @@ class Command:
                 raise ToolError(f"{shlex.join(arguments)}: exit code {done.returncode}: {said[-1] if said else '–'}")
             if not target.exists():
                 raise ToolError(f"{shlex.join(arguments)}: ended well and wrote no {target.name}; check the command.")
-            return _as_given(io.read(target).pixels, picture)
+            return _as_given(_eight_bits(io.read(target).pixels), picture)
 
 
 def _filled(argument: str, fields: dict[str, str]) -> str:
@@ -197,10 +197,20 @@ def _filled(argument: str, fields: dict[str, str]) -> str:
     return argument
 
 
+def _eight_bits(pixels: NDArray[Any]) -> NDArray[np.uint8]:
+    """A file's samples on 0–255, whatever its depth."""
+    if pixels.dtype == np.uint8:
+        return pixels
+    peak = 65535 if pixels.dtype == np.uint16 else 1
+    return colour.to_uint8(pixels.astype(np.float64) / peak * 255)
+
+
 def _as_given(result: NDArray[Any], picture: NDArray[Any]) -> NDArray[Any]:
     """A program's picture with as many channels as the one it got: some write gray as RGB, or add an opaque alpha."""
     if result.ndim == 3 and picture.ndim == 2:
         return result[..., 0]
+    if result.ndim == 3 and result.shape[2] < 3:
+        return np.repeat(result[..., :1], 3, axis=2)
     if result.ndim == 3:
         return result[..., :3]
     return result if picture.ndim == 2 else np.repeat(result[..., None], 3, axis=2)
@@ -236,7 +246,7 @@ class FinishedFolder:
         if len(named) != 1:
             found = "none" if not named else " and ".join(f.name for f in named)
             raise DataError(f"{self._folder}: {found} named {image} or {image}-…; keep one file for each test picture.")
-        return Finished(io.read(named[0]).pixels)
+        return Finished(_eight_bits(io.read(named[0]).pixels))
 
     def luma(self, y: NDArray[Any], /) -> NDArray[Any]:
         """Not to be had without an image's name; `of` has it."""

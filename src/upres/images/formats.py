@@ -154,7 +154,7 @@ class Encoding:
                 chroma = {"subsample_mode": "off"}
                 return {**quality, **effort, **chroma, "lossless": self.lossless, "bitdepth": 12 if deep else 8}
             case "gif":
-                return effort
+                return {**effort, "keep_duplicate_frames": True}
 
 
 def of_suffix(path: PurePath) -> Format | None:

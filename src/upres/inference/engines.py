@@ -161,7 +161,11 @@ class TorchEngine(LumaEngine):
 
             device = next(network.parameters()).device
             with torch.inference_mode():
-                return network(torch.from_numpy(y)[None, None].to(device))[0, 0].cpu().numpy()
+                return (
+                    network(torch.from_numpy(np.require(y, requirements="W"))[None, None].to(device))[0, 0]
+                    .cpu()
+                    .numpy()
+                )
 
         super().__init__(enlarge)
 

@@ -175,7 +175,10 @@ class Enlarger:
                 if not steps:
                     return 0
                 last = steps[-1]
-                return self._upscalers[last].bytes_for(-(-height // last), -(-width // last), dtype)
+                upscaler = self._upscalers[last]
+                if upscaler.halo is None:
+                    height, width = size
+                return upscaler.bytes_for(-(-height // last), -(-width // last), dtype)
 
             return _tile(shape, pages, dtype, size, format, network, workers=self.workers, memory=memory)
 
@@ -241,9 +244,13 @@ def _tile(
     tile = DEFAULT_TILE
     while True:
         side = int(tile * min(factor, _LARGEST_FACTOR))
-        strips = 2 * min(side, size[0]) * max(side, size[1]) * channels * item
+        strips = 3 * min(side, size[0]) * max(side, size[1]) * channels * item
         height, width = min(side, size[0]), min(side, size[1])
-        floats = min(side * side, size[0] * size[1]) * channels * _FLOATS_A_PIXEL
+        pixels = min(side * side, size[0] * size[1])
+        read = pixels * max(
+            1.0, shape[0] * shape[1] / (size[0] * size[1] * pages)
+        )  # a reduction reads more than it gives
+        floats = int(channels * (pixels * _FLOATS_A_PIXEL + read * 2))
         needed = fixed + strips + workers * (4 * floats + network(height, width))
         if needed <= memory:
             return side

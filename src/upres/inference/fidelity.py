@@ -15,21 +15,27 @@ from upres.inference.windows import Pixels, Resized
 _TILE = 1024
 
 
-def consistency(small: str | os.PathLike[str] | bytes, large: str | os.PathLike[str]) -> float:
+def consistency(small: str | os.PathLike[str] | bytes, large: str | os.PathLike[str]) -> float | None:
     """PSNR in dB of an enlarged file, reduced with the protocol's bicubic, against the file that it was made from.
 
-    All channels count alike, peak is white; colours are multiplied by alpha where there is one.
+    All channels count alike, peak is white; colours are multiplied by alpha where there is one. None if the second
+    file is smaller than the first, infinity if the two agree.
 
     Raises:
-        PictureError: a file cannot be read, or the second is not larger.
+        PictureError: a file cannot be read, or the two have not as many pages.
     """
     truth, result = (io.read(file, pages=True, max_pixels=2**62) for file in (small, large))
+    if truth.pages != result.pages:
+        raise PictureError(
+            f"{large}: has {result.pages} pages or frames where its input has {truth.pages}; WebP and GIF may merge "
+            "frames that are equal, which cannot be verified."
+        )
     error, count = 0.0, 0
     for number in range(truth.pages):
         expected = Pixels(truth.page(number))
         page = Pixels(result.page(number))
         if page.size[0] < expected.size[0] or page.size[1] < expected.size[1]:
-            raise PictureError(f"{large}: is smaller than what it was made from; only enlargements are verified.")
+            return None
         reduced = Resized(page, expected.size)
         for rows, columns, values in windows.tiles(reduced, np.dtype(np.float32), tile=_TILE):
             difference = _premultiplied(values) - _premultiplied(_alike(expected(rows, columns), values.shape[2]))

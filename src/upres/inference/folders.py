@@ -11,6 +11,7 @@ from __future__ import annotations
 import glob
 import hashlib
 import json
+import logging
 import os
 import threading
 import time
@@ -33,6 +34,7 @@ try:
 except ImportError:  # Windows: two processes on one folder may do a picture twice, which harms none
     fcntl = None
 
+_log = logging.getLogger(__name__)
 JOURNAL = ".upres.jsonl"
 PICTURE_SUFFIXES = (*formats.SUFFIXES, ".heic", ".heif", ".jxl", ".jp2", ".bmp", ".ppm", ".pgm", ".hdr", ".svg", ".pdf")
 _WORKERS = 2  # one computes while the other decodes or encodes
@@ -99,13 +101,22 @@ def plan(root: Path, out: Path, encoding: Encoding) -> tuple[list[Job], list[str
     return mirrored(found, root, out, encoding), unreadable
 
 
-def expand(pattern: str) -> tuple[Path, list[Path]]:
-    """The folder before a pattern's first wildcard, and the picture files that match, `**` for folders of any depth."""
+def expand(pattern: str, out: Path) -> tuple[Path, list[Path]]:
+    """The folder before a pattern's first wildcard, and the picture files that match, `**` for folders of any depth.
+
+    What lies in the output folder is left out.
+    """
     fixed = Path(pattern)
     while glob.has_magic(str(fixed)):
         fixed = fixed.parent
+    results = out.resolve()
     matches = (Path(match) for match in glob.glob(pattern, recursive=True))  # noqa: PTH207  # the pattern may be absolute
-    return fixed, sorted(path for path in matches if path.suffix.lower() in PICTURE_SUFFIXES and not path.is_dir())
+    wanted = (
+        path
+        for path in matches
+        if path.suffix.lower() in PICTURE_SUFFIXES and not path.is_dir() and results not in path.resolve().parents
+    )
+    return fixed, sorted(wanted)
 
 
 def mirrored(sources: Iterable[Path], root: Path, out: Path, encoding: Encoding) -> list[Job]:
@@ -122,6 +133,8 @@ def mirrored(sources: Iterable[Path], root: Path, out: Path, encoding: Encoding)
         format = formats.named(encoding.format) if encoding.format else formats.of_suffix(target)
         assert format is not None
         job = Job(source, out / target, format)
+        if _identity(job.target) is not None and _identity(job.target) == _identity(source):
+            raise UsageError(f"{source}: would be replaced by its own result; name another folder with -o.")
         other = jobs.setdefault(str(target).casefold(), job)
         if other is not job:
             raise UsageError(f"{other.source} and {source} would both become {job.target}; rename one of them.")
@@ -329,6 +342,9 @@ def _outcome(
         if isinstance(error, TooLittleMemory) and share < 1:
             return None
         return outcome("failed", error=str(error))
+    except Exception as error:  # a mistake of ours, or of a library: no reason for the other pictures to fail
+        _log.exception("%s", job.source)
+        return outcome("failed", error=f"{job.source}: {type(error).__name__} that upres did not expect: {error}")
     finally:
         journal.release(job.target)
     return outcome("skipped") if done is None else outcome("done", done=done)

@@ -18,16 +18,21 @@ Precision = Literal["f32", "bf16"]
 
 # OpenVINO's Python binding sets itself up on first use under locks that it holds while it waits for the interpreter:
 # two threads that compile their first model, or run one for the first time, wait for each other for ever.
-FIRST_USE = threading.Lock()
+FIRST_USE = threading.RLock()
 
 
-@lru_cache(maxsize=1)
 def core() -> Any:
     """OpenVINO's core.
 
     Raises:
         MissingExtraError: OpenVINO is not installed.
     """
+    with FIRST_USE:
+        return _made_core()
+
+
+@lru_cache(maxsize=1)
+def _made_core() -> Any:
     modules: dict[str, Any] = sys.modules
     modules.setdefault(
         "openvino_telemetry", None

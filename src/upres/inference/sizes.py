@@ -9,6 +9,8 @@ from dataclasses import dataclass
 
 from upres.errors import UsageError
 
+_LARGEST = 1e9  # of any number that states a size: beyond all that a file can hold
+
 
 @dataclass(frozen=True, kw_only=True)
 class Wanted:
@@ -39,9 +41,9 @@ class Wanted:
                 "give one of scale, width, height, fit and megapixels."
             )
         numbers = self.fit or (getattr(self, given[0]),)
-        if not all(number > 0 and math.isfinite(number) for number in numbers):
-            shown = "×".join(f"{number:g}" for number in numbers)
-            raise UsageError(f"{given[0]} is {shown}; it must be a finite number above 0.")
+        if not all(0 < number <= _LARGEST for number in numbers):
+            shown = "×".join(f"{number:g}" if abs(number) <= _LARGEST else str(number)[:20] for number in numbers)
+            raise UsageError(f"{given[0]} is {shown}; it must be a finite number above 0, and below a billion.")
 
     def of(self, size: tuple[int, int]) -> tuple[int, int]:
         """Height and width of the result for a picture of `size` (height, width): rounded, at least 1."""

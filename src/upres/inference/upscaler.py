@@ -1,4 +1,4 @@
-"""Picture in, larger picture out: luma through a network, colour differences and transparency through bicubic."""
+"""Picture in, larger picture out: bicubic in every channel, and what a network finds that luma lacks then."""
 
 from __future__ import annotations
 
@@ -183,7 +183,7 @@ class Enlarged:
         scale = self._upscaler.scale
         inside = _relative(kept, read)
         colours = np.ascontiguousarray(low[..., :-1]) if self._has_alpha else low
-        residual = self._residual(_luma(colours))
+        residual = self._residual(colours)
         rows, columns = (slice(part.start * scale, part.stop * scale) for part in inside)
         large = self._compose(compose.with_border(colours, inside), residual[rows, columns])
         if not self._has_alpha:
@@ -199,12 +199,12 @@ class Enlarged:
             return np.concatenate([large, windows.quantised(large_alpha, large.dtype)], axis=2)
         return np.concatenate([large, large_alpha], axis=2)
 
-    def _residual(self, y: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _residual(self, colours: NDArray[np.float32]) -> NDArray[np.float32]:
         if self._upscaler.halo is not None:
-            return self._upscaler.residual(y, self._precision)
+            return self._upscaler.residual(_luma(colours), self._precision)
         with self._making_whole:
             if self._whole is None:
-                self._whole = self._upscaler.residual(y, self._precision)
+                self._whole = self._upscaler.residual(_luma(colours), self._precision)
         return self._whole
 
 

@@ -77,7 +77,9 @@ class Pixels:
         return part[rows, columns]
 
     def _unit(self, rows: slice, columns: slice) -> NDArray[np.float32]:
-        return self._pixels[rows, columns].astype(np.float32, order="C") / np.float32(self._peak)
+        part = self._pixels[rows, columns].astype(np.float32, order="C")
+        part /= np.float32(self._peak)
+        return part
 
     def _coarse_colours(self) -> NDArray[np.float32]:
         """The filled colours of blocks of 2⁶ × 2⁶ pixels, each the alpha-weighted mean of what it can show."""

@@ -19,7 +19,7 @@ from upres.training.recipe import Recipe
 RECIPE = Recipe(
     network="lapsrn",
     scale=2,
-    steps=12_000,
+    steps=5_000,
     batch=16,
     patch=32,
     optimizer="soap",
