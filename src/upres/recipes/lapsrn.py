@@ -4,8 +4,8 @@
 128×128 patches and levels, pictures also at 0.5 to 1.0 of their size. Levels are averaged here, so the rate is twice
 the paper's. `RECIPE` starts from bilinear interpolation and trains with SOAP.
 
-Expected on Set5 (`paper` protocol): not measured yet; the paper has 37.52 / 33.82 / 31.54 dB for ×2 / ×3 / ×4.
-Cost: about an hour on two CPU cores with bfloat16 at ×2, four at ×4:
+Expected on Set5 (`paper` protocol): 37.49 dB for ×2; ×4 was not trained yet. The paper has 37.52 / 33.82 / 31.54 dB for
+×2 / ×3 / ×4. Cost: about half an hour on one CPU core with bfloat16 at ×2, two and a half hours at ×4:
 
     upres train lapsrn --scale 2 --data PICTURES
     upres train lapsrn --scale 4 --data PICTURES
