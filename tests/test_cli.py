@@ -416,12 +416,18 @@ def test_what_a_format_cannot_carry_is_said(tmp_path, photo):
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs signals")
+def _heed_interrupts():
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # tests that run in the background inherit that it is ignored
+
+
 def test_ctrl_c_leaves_nothing(tmp_path, photo):
     io.write(Picture(np.tile(photo, (12, 8, 1))), tmp_path / "large.png")
     (tmp_path / "in").mkdir()
     (tmp_path / "large.png").rename(tmp_path / "in" / "large.png")
     command = [sys.executable, "-m", "upres", "upscale", tmp_path / "in", "-o", tmp_path / "out"]
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=_heed_interrupts
+    )
     while not list((tmp_path / "out").glob(".upres-*")):
         assert process.poll() is None
         time.sleep(0.05)
@@ -458,6 +464,7 @@ def test_interrupted_it_ends_at_once_and_leaves_nothing(tmp_path):
         cwd=tmp_path,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
+        preexec_fn=_heed_interrupts,
     )
     deadline = time.monotonic() + 60
     while not list(tmp_path.glob(".upres-*")):  # the temporary file of a result in work
