@@ -71,10 +71,11 @@ def test_only_the_picture_keeps_its_transposed_convolution_and_sharing_stays():
 
 @pytest.mark.skipif(not has_bf16(), reason="this processor has no bfloat16")
 def test_bf16_does_not_round_lapsrns_picture(tmp_path, photo):
+    torch.manual_seed(0)
     network = LapSRN(scale=4).eval()
     network.start_as_interpolation()
     for level in network.levels:
-        nn.init.normal_(level.residual.weight, std=1e-3)
+        nn.init.normal_(level.residual.weight, std=1e-4)  # a residual whose own rounding is far below the picture's
     path = tmp_path / "n.onnx"
     path.write_bytes(to_onnx(network, metadata_of(network, "lapsrn")))
     y = photo[:40, :50, 1].astype(np.float32) / np.float32(255)
