@@ -8,6 +8,7 @@ catalog run with random ones, as deep and wide as their recipe has them. The eng
 upres            `upres.load(…).luma`, precision chosen as by default; for networks without weights, bf16 where the
                  processor has it.
 upres f32        the same in float32.
+upres int8       the same in 8 bits, where OpenVINO has them.
 openvino, …      OpenVINO on the exported file as it is, in both precisions.
 onnxruntime      ONNX Runtime on the exported file.
 eager            PyTorch in float32: the fastest of the network as written and in deployable form, each with channels
@@ -19,7 +20,7 @@ dnn_superres     OpenCV's `dnn_superres` with its own model of the same name, fr
                  compared with `upres picture`, the whole way from RGB to RGB, which is measured beside it.
 
 The floor is bicubic enlargement of the same picture by libvips, OpenCV, Pillow and upres. The ceiling is the best of
-several large convolutions and a matrix product in OpenVINO, in either precision; a network's share of it is the
+several large convolutions and a matrix product in OpenVINO, in each precision; a network's share of it is the
 operations of the network as the paper writes it, multiplications and additions, over time and ceiling.
 
 After one round that is dropped, each round runs everything once; medians over the rounds are reported, and ratios of
@@ -47,7 +48,9 @@ from rich.table import Table
 import upres
 from upres.images.resize import imresize
 from upres.inference.engines import Engine, EnlargesFirst, OnnxRuntimeEngine, OpenVINOEngine
-from upres.inference.runtime import Compiled, core, core_count, has_bf16
+from upres.inference.graphs import LumaGraph
+from upres.inference.quantize import quantize
+from upres.inference.runtime import Compiled, core, core_count, has_bf16, has_int8
 from upres.inference.upscaler import Upscaler
 from upres.recipes import RECIPES
 
@@ -56,6 +59,7 @@ SMALL = ("espcn", "fsrcnn", "srcnn")
 DEEP_SIZE, SIZE = (270, 480), (540, 960)
 PLOTTED = {
     "upres": "#0072b2",
+    "upres int8": "#56b4e9",
     "eager": "#d55e00",
     "compiled": "#cc79a7",
     "onnxruntime": "#009e73",
@@ -232,6 +236,9 @@ def upres_runs(subject: Subject) -> Iterator[tuple[str, Callable[[], Any]]]:
     automatic, f32 = loaded("auto"), loaded("f32")
     yield "upres", lambda: automatic.luma(subject.y)
     yield "upres f32", lambda: f32.luma(subject.y)
+    if has_int8():
+        int8 = loaded("int8")
+        yield "upres int8", lambda: int8.luma(subject.y)
     yield "upres picture", lambda: automatic(subject.picture)
 
 
@@ -301,14 +308,19 @@ def ceiling_runs(precision: Any) -> Iterator[tuple[int, Callable[[], Any]]]:
 
     random = np.random.default_rng(0)
     for channels, side in ((64, 256), (128, 256), (256, 128)):
-        x: Any = op.parameter([1, 1, side, side], np.float32)
+        x: Any = op.parameter([1, 1, -1, -1], np.float32)
         y: Any = op.convolution(x, weights(random, channels, 1), [1, 1], [1, 1], [1, 1], [1, 1])
         for _ in range(8):
             y = op.relu(op.convolution(y, weights(random, channels, channels), [1, 1], [1, 1], [1, 1], [1, 1]))
         y = op.reduce_mean(y, op.constant(np.array([1])), keep_dims=True)
-        compiled = Compiled(openvino.Model([y], [x]), precision, streams=1)
+        graph = LumaGraph(openvino.Model([y], [x]), 1, is_residual=False, values_per_pixel=0)
+        if precision == "int8":
+            quantize(graph)
+        compiled = Compiled(graph.model, precision, streams=1)
         picture = random.random((1, 1, side, side), np.float32)
         yield 2 * 9 * channels * channels * side * side * 8, lambda c=compiled, p=picture: c(p)
+    if precision == "int8":
+        return
     size = 2048
     x = op.parameter([size, size], np.float32)
     y = op.matmul(x, op.constant(random.random((size, size), np.float32)), False, False)
@@ -341,7 +353,7 @@ def main() -> None:
 
 
 def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
-    precisions = ["f32", "bf16"] if has_bf16() else ["f32"]
+    precisions = ["f32", *["bf16"] * has_bf16(), *["int8"] * has_int8()]
     measured = list(subjects(arguments.networks, folder))
     runs: dict[tuple[str, str], Callable[[], Any]] = {}
     for subject in measured:
@@ -393,6 +405,8 @@ def psnr_by_engine(subject: Subject, arguments: argparse.Namespace) -> dict[str,
 
     scores = dict.fromkeys(PLOTTED, score(upres.load(subject.name, SCALE, precision="f32")))
     scores["upres"] = score(upres.load(subject.name, SCALE))
+    if has_int8():
+        scores["upres int8"] = score(upres.load(subject.name, SCALE, precision="int8"))
     del scores["dnn_superres"]
     theirs = superres_model(subject.name, arguments.peers)
     if theirs is not None:
@@ -430,7 +444,8 @@ def superres_model(name: str, peers: Path | None) -> Any | None:
 def timing(
     subject: Subject, engine: str, median: float, ceiling: dict[str, float], quality: dict[str, float]
 ) -> Timing:
-    in_bf16 = "bf16" in engine or (engine in ("upres", "upres picture") and "bf16" in ceiling)
+    automatic = "bf16" if engine in ("upres", "upres picture") and "bf16" in ceiling else "f32"
+    precision = next((name for name in ceiling if name in engine), automatic)
     rate = subject.flops / median / 1e9
     return Timing(
         network=subject.name,
@@ -438,7 +453,7 @@ def timing(
         milliseconds=median * 1e3,
         megapixels_per_second=subject.y.size * SCALE**2 / median / 1e6,
         gflops_per_second=rate,
-        share_of_ceiling=rate / ceiling["bf16" if in_bf16 else "f32"],
+        share_of_ceiling=rate / ceiling[precision],
         psnr=quality.get(engine),
     )
 

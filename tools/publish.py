@@ -2,7 +2,8 @@
 
     python tools/publish.py --test-sets ../shared/data/test runs/*/*.safetensors
 
-Scores are made by the exported file in float32 under the `paper` protocol; bfloat16's cost is measured on Set5.
+Scores are made by the exported file in float32 under the `paper` protocol; what bfloat16 and int8 cost is measured on
+Set5.
 """
 
 from __future__ import annotations
@@ -44,7 +45,11 @@ def publish(weights: Path, test_sets: Path) -> list[dict[str, Any]]:
             psnr, ssim = score(scale, dataset, "f32")
             assert ssim is not None
             results[scale][dataset] = [round(psnr, 3), round(ssim, 4)]
-    bf16_losses = {scale: results[scale]["set5"][0] - score(scale, "set5", "bf16")[0] for scale in metadata.halos}
+
+    def loss(scale: int, precision: Precision) -> float:
+        return round(results[scale]["set5"][0] - score(scale, "set5", precision)[0], 3)
+
+    losses = {scale: {f"{p}_loss": loss(scale, p) for p in ("bf16", "int8")} for scale in metadata.halos}
     store.save(network, replace(metadata, results=results), target)
     export(target)
     about = read_metadata(onnx)
@@ -56,7 +61,7 @@ def publish(weights: Path, test_sets: Path) -> list[dict[str, Any]]:
             "halo": halo,
             "results": results[scale],
             "enlarges_first": json.loads(about["enlarges_first"]),
-            "bf16_loss": round(bf16_losses[scale], 3),
+            **losses[scale],
             "parity": float(json.loads(about["parity"])),
             "sha256": {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in (onnx, target)},
         }
@@ -75,7 +80,8 @@ def main() -> None:
     for weights in arguments.weights:
         for entry in publish(weights, arguments.test_sets):
             entries[entry["name"], entry["scale"]] = entry
-            print(entry["name"], entry["scale"], entry["results"], "bf16 costs", entry["bf16_loss"])
+            cost = f"bf16 costs {entry['bf16_loss']} dB, int8 {entry['int8_loss']} dB"
+            print(entry["name"], entry["scale"], entry["results"], cost)
     ordered = [entries[key] for key in sorted(entries)]
     listing.write_text(json.dumps(ordered, indent=2) + "\n")
 

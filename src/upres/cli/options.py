@@ -8,7 +8,7 @@ from typing import Literal, get_args
 from upres.errors import UsageError
 
 Engine = Literal["openvino", "onnxruntime", "torch"]
-Precision = Literal["auto", "f32", "bf16"]
+Precision = Literal["auto", "f32", "bf16", "int8"]
 ProtocolName = Literal["paper", "selfexsr", "lapsrn", "rgb"]
 PROTOCOLS: tuple[ProtocolName, ...] = get_args(ProtocolName)
 

@@ -24,7 +24,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +35,9 @@ from upres.evaluation import metrics
 from upres.evaluation.protocol import Enlarger
 from upres.images import colour
 from upres.images.resize import imresize
+
+if TYPE_CHECKING:
+    from upres.inference.runtime import Precision
 
 COMMAND = "cmd:"
 _NETWORKS = (".onnx", ".pb", ".tflite", ".xml", ".pdmodel")
@@ -72,7 +75,7 @@ def find(
     scale: int,
     *,
     engine: Literal["openvino", "onnxruntime", "torch"] = "openvino",
-    precision: Literal["auto", "f32", "bf16"] = "f32",
+    precision: Precision | Literal["auto"] = "f32",
 ) -> Candidate:
     """Make ready what the module's table describes; `engine` and `precision` are for our own networks.
 

@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 from upres.errors import MissingExtraError, UsageError, WeightsError
 from upres.images.resize import imresize
 from upres.inference import graphs
-from upres.inference.runtime import Compiled, Precision, core, core_count, has_bf16
+from upres.inference.quantize import quantize
+from upres.inference.runtime import Compiled, Precision, core, core_count, has_bf16, has_int8
 
 if TYPE_CHECKING:
     from torch import nn
@@ -47,20 +48,23 @@ class OpenVINOEngine:
     Args:
         path: an ONNX model from luma `(1, 1, h, w)` to `(1, 1, s·h, s·w)`, as `upres export` writes it.
         precision: of the network's arithmetic. A network that adds to the bicubic-enlarged picture runs without that
-            last sum, which is done here in float32: bf16 does not round the picture itself.
+            last sum, which is done here in float32: neither bf16 nor int8 rounds the picture itself.
         workers: calls that run at once, each on its share of the cores; all cores take one each if not given.
 
     Raises:
         WeightsError: OpenVINO cannot read the file, or it is a model of another kind.
-        UsageError: bf16 on a processor without it.
+        UsageError: bf16 or int8 on a processor without it.
     """
 
     def __init__(
         self, path: str | os.PathLike[str], precision: Precision = "f32", *, workers: int | None = None
     ) -> None:
-        if precision == "bf16" and not has_bf16():
-            raise UsageError("precision bf16 was asked for; this processor lacks it, so use f32 or auto.")
+        for name, has in (("bf16", has_bf16), ("int8", has_int8)):
+            if precision == name and not has():
+                raise UsageError(f"precision {name} was asked for; this processor lacks it, so use f32 or auto.")
         self._graph = graphs.prepare(_read_model(path))
+        if precision == "int8":
+            quantize(self._graph)
         self.bytes_per_pixel = self._graph.values_per_pixel * (2 if precision == "bf16" else 4)
         self._compiled = Compiled(self._graph.model, precision, streams=workers or core_count())
 

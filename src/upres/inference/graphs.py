@@ -54,7 +54,7 @@ def prepare(model: Any) -> LumaGraph:
     passes.register_pass(ConstantFolding())  # a bias from ONNX is a constant only after this
     passes.run_passes(model)
     enlargements = _enlargements(model)
-    scale = enlargements[_source(model.outputs[0].get_node()).get_friendly_name()]
+    scale = enlargements[source(model.outputs[0].get_node()).get_friendly_name()]
     _flatten_prelu_slopes(model)
     _activate_before_shuffling(model)
     is_residual = _drop_bicubic(model)
@@ -105,11 +105,11 @@ def _flatten_prelu_slopes(model: Any) -> None:
 
 def _drop_bicubic(model: Any) -> bool:
     """Take away the last sum with the bicubic-enlarged picture; False where the model does not end in one."""
-    total = _source(model.outputs[0].get_node())
+    total = source(model.outputs[0].get_node())
     if total.get_type_name() != "Add":
         return False
     for bicubic, residual in ((0, 1), (1, 0)):
-        if _is_bicubic(_source(total, bicubic)):
+        if _is_bicubic(source(total, bicubic)):
             total.output(0).replace(total.input_value(residual))
             return True
     return False
@@ -122,11 +122,12 @@ def _is_bicubic(node: Any) -> bool:
     while node.get_type_name() in ("DepthToSpace", "Convolution"):
         if any(value.get_node().get_friendly_name() == "enlarge.kernel" for value in node.input_values()):
             return True
-        node = _source(node)
+        node = source(node)
     return False
 
 
-def _source(node: Any, index: int = 0) -> Any:
+def source(node: Any, index: int = 0) -> Any:
+    """The node that gives another its input of this index."""
     return node.input_value(index).get_node()
 
 
@@ -136,7 +137,7 @@ def _activate_before_shuffling(model: Any) -> None:
     for node in model.get_ordered_ops():
         if node.get_type_name() != "PRelu" or list(node.get_input_shape(1)) != [1]:
             continue
-        shuffle = _source(node)
+        shuffle = source(node)
         if shuffle.get_type_name() == "DepthToSpace" and len(shuffle.output(0).get_target_inputs()) == 1:
             block = shuffle.get_attributes()
             activated: Any = opset13.prelu(shuffle.input_value(0), node.input_value(1))
@@ -152,13 +153,13 @@ def _widen(node: Any, enlargements: dict[str, int]) -> None:
     """
     from openvino import opset13
 
-    weights = _constant(_source(node, 1))
+    weights = constant(source(node, 1))
     attributes = node.get_attributes()
     if weights is None or set(attributes["strides"]) | set(attributes["dilations"]) != {1}:
         return
     last, bias, shuffle = node, None, 1
     following = _only_follower(last)
-    if following.get_type_name() == "Add" and (bias := _constant(_source(following, 1))) is not None:
+    if following.get_type_name() == "Add" and (bias := constant(source(following, 1))) is not None:
         last, following = following, _only_follower(following)
     if following.get_type_name() == "DepthToSpace":
         last, shuffle, following = following, following.get_attributes()["block_size"], _only_follower(following)
@@ -193,10 +194,10 @@ def _only_follower(node: Any) -> Any:
     return next(iter(targets)).get_node() if len(targets) == 1 else node
 
 
-def _constant(node: Any) -> NDArray[np.float32] | None:
+def constant(node: Any) -> NDArray[np.float32] | None:
     """A constant's values, also of one that is stored in another precision; None for any other node."""
     if node.get_type_name() == "Convert":
-        node = _source(node)
+        node = source(node)
     return np.asarray(node.get_data(), np.float32) if node.get_type_name() == "Constant" else None
 
 

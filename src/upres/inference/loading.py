@@ -34,6 +34,7 @@ def load(
         scale: whole factor to enlarge by; one that the model has.
         engine: `openvino`, `onnxruntime`, or `torch`; a safetensors file always runs in PyTorch.
         precision: `auto` takes bf16 where the processor has it and the catalog says that it costs at most 0.01 dB.
+            `int8` is faster still and costs more, so it has to be asked for; see `quantize`.
         tile: a tile contributes at most tile · tile low-resolution pixels; the result does not depend on it.
 
     Raises:
@@ -74,8 +75,8 @@ def load(
     why = "as asked"
     if precision == "auto":
         precision, why = _best_precision(engine, bf16_loss)
-    if engine == "onnxruntime" and precision == "bf16":
-        raise UsageError("engine onnxruntime has no bf16 on a CPU; use precision f32 or auto.")
+    if engine == "onnxruntime" and precision != "f32":
+        raise UsageError(f"engine onnxruntime has no {precision} here; use precision f32 or auto.")
 
     def make(precision: Precision) -> Engine:
         onnxruntime = engine == "onnxruntime"
@@ -152,8 +153,8 @@ def _from_safetensors(path: Path, scale: int, precision: str, tile: int) -> Upsc
         raise MissingExtraError("torch", "train") from error
     from upres.weights import store
 
-    if precision == "bf16":
-        raise UsageError(f"{path}: PyTorch runs in f32 here; export the file for bf16.")
+    if precision in ("bf16", "int8"):
+        raise UsageError(f"{path}: PyTorch runs in f32 here; export the file for {precision}.")
     network, _ = store.load(path, scale)
     torch_engine = engines.TorchEngine(network)
     return Upscaler(

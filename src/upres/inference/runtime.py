@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from upres.errors import MissingExtraError
 
-Precision = Literal["f32", "bf16"]
+Precision = Literal["f32", "bf16", "int8"]
 
 # OpenVINO's Python binding sets itself up on first use under locks that it holds while it waits for the interpreter:
 # two threads that compile their first model, or run one for the first time, wait for each other for ever.
@@ -49,6 +49,11 @@ def has_bf16() -> bool:
     return "BF16" in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
+def has_int8() -> bool:
+    """Whether OpenVINO computes in 8 bits on this processor."""
+    return "INT8" in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+
+
 def core_count() -> int:
     """Processor cores that this process may use."""
     affinity = getattr(os, "sched_getaffinity", None)  # absent on macOS and Windows
@@ -61,13 +66,15 @@ class Compiled:
     Args:
         model: an `openvino.Model` with one output. One whose shapes are free prepares for each shape when it first
             comes.
-        precision: of the arithmetic.
+        precision: of the arithmetic; for int8, which the model itself has to ask for, of what it leaves in floating
+            point: bf16 where the processor has it.
         streams: calls at once; each has an equal share of the cores.
     """
 
     def __init__(self, model: Any, precision: Precision, *, streams: int) -> None:
+        floating = ("bf16" if has_bf16() else "f32") if precision == "int8" else precision
         options = {
-            "INFERENCE_PRECISION_HINT": precision,
+            "INFERENCE_PRECISION_HINT": floating,
             "NUM_STREAMS": streams,
             "INFERENCE_NUM_THREADS": core_count(),
         }

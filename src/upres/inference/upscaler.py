@@ -32,7 +32,7 @@ class Upscaler:
         name: the model's name, for messages.
         scale: factor that the network enlarges by.
         halo: how far an output looks in low-resolution pixels; None for a network that cannot be run in tiles.
-        precision: of 8-bit pictures and of `luma`: `f32` or `bf16`. Deeper pictures always run in f32.
+        precision: of 8-bit pictures and of `luma`. Deeper pictures always run in f32.
         tile: a tile contributes at most tile · tile low-resolution pixels.
         workers: tiles that the engine runs well at the same time.
         why: engine and precision in words, with the reason for them.

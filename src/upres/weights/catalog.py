@@ -25,6 +25,7 @@ class Record:
         results: PSNR in dB and SSIM under the `paper` protocol by test set, in f32.
         enlarges_first: the ONNX file takes luma that bicubic interpolation has enlarged, and serves every scale.
         bf16_loss: what bfloat16 costs on Set5, in dB of PSNR.
+        int8_loss: what eight bits cost.
         parity: largest difference between PyTorch and the ONNX file.
         sha256: checksums by file name, of the ONNX and of the safetensors file.
     """
@@ -36,6 +37,7 @@ class Record:
     results: Mapping[str, tuple[float, float]]
     enlarges_first: bool
     bf16_loss: float
+    int8_loss: float
     parity: float
     sha256: Mapping[str, str]
 

@@ -1,0 +1,110 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import ndimage
+
+import upres
+from upres.errors import UsageError
+from upres.images.resize import imresize
+from upres.inference import graphs, quantize
+from upres.inference.engines import OpenVINOEngine
+from upres.inference.runtime import core, has_int8
+from upres.weights import catalog
+
+RECORDS = [pytest.param(record, id=f"{record.name}-x{record.scale}") for record in upres.models()]
+needs_int8 = pytest.mark.skipif(not has_int8(), reason="OpenVINO has no int8 on this processor")
+
+
+def quantized(name, scale):
+    graph = graphs.prepare(core().read_model(str(catalog.find(name, scale).onnx)))
+    quantize.quantize(graph)
+    return graph.model
+
+
+def test_dead_leaves_are_always_the_same_and_have_flat_parts_with_sharp_edges():
+    picture = quantize.dead_leaves(96)
+    assert picture.shape == (96, 96)
+    assert picture.min() < 0.05
+    assert picture.max() > 0.95
+    np.testing.assert_array_equal(picture, quantize.dead_leaves(96))
+    flat = ndimage.maximum_filter(picture, 3) == ndimage.minimum_filter(picture, 3)
+    assert 0.2 < flat.mean() < 0.9
+
+
+@needs_int8
+@pytest.mark.parametrize(("name", "wide"), [("fsrcnn", 1), ("espcn", 1), ("srcnn", 1), ("vdsr", 1), ("lapsrn", 2)])
+def test_all_convolutions_but_those_of_the_luma_run_in_integers(name, wide):
+    compiled = core().compile_model(quantized(name, 2), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+    compiled(np.zeros((1, 1, 16, 16), np.float32))
+    about = [node.get_rt_info() for node in compiled.get_runtime_model().get_ordered_ops()]
+    ran = [(str(a["layerType"].value), str(a["runtimePrecision"].value)) for a in about if "layerType" in a]
+    integers = sum(kind == "Convolution" and precision in ("u8", "i8") for kind, precision in ran)
+    floats = sum(kind in ("Convolution", "Deconvolution") and precision == "f32" for kind, precision in ran)
+    total = sum(node.get_type_name() == "Convolution" for node in quantized(name, 2).get_ordered_ops())
+    assert floats == wide
+    assert integers == total - 1
+
+
+@needs_int8
+@pytest.mark.parametrize("record", RECORDS)
+def test_int8_stays_near_float32(record, photo):
+    y = np.ascontiguousarray(photo[40:140, 60:200, 1]).astype(np.float32) / np.float32(255)
+    exact, rounded = (upres.load(record.name, record.scale, precision=p).luma(y) for p in ("f32", "int8"))
+    found = np.sqrt(np.mean((exact - imresize(y, record.scale)) ** 2))
+    assert (
+        0 < np.sqrt(np.mean((rounded - exact) ** 2)) < found / 3
+    )  # of what bicubic interpolation lacks, two thirds and more survive
+
+
+@needs_int8
+def test_channels_of_different_width_are_each_rounded_in_their_own_range():
+    from openvino import Model, opset13
+
+    luma = opset13.parameter([1, 1, -1, -1], np.float32)
+    widths = np.array([1.0, 0.01], np.float32)
+    spread = opset13.convolution(luma, widths.reshape(2, 1, 1, 1), [1, 1], [0, 0], [0, 0], [1, 1])
+    summed = opset13.convolution(spread, (1 / widths).reshape(1, 2, 1, 1), [1, 1], [0, 0], [0, 0], [1, 1])
+    graph = graphs.LumaGraph(Model([summed], [luma]), 2, False, 3)
+    quantize.quantize(graph)
+    ramp = np.linspace(0, 1, 256, dtype=np.float32).reshape(1, 1, 16, 16)
+    result = core().compile_model(graph.model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})(ramp)[0]
+    assert np.abs(result - 2 * ramp).max() < 2.5 / 255
+
+
+@needs_int8
+def test_deeper_pictures_run_in_float32(photo):
+    deep = photo.astype(np.uint16) * 257
+    asked = upres.load("fsrcnn", 2, precision="int8")
+    assert asked.precision_for(deep.dtype) == "f32"
+    np.testing.assert_array_equal(asked(deep), upres.load("fsrcnn", 2, precision="f32")(deep))
+
+
+@needs_int8
+def test_tiles_do_not_show(photo):
+    y = photo[:90, :120, 1].astype(np.float32) / np.float32(255)
+    whole, tiled = (upres.load("fsrcnn", 2, precision="int8", tile=tile).luma(y) for tile in (512, 24))
+    np.testing.assert_allclose(tiled, whole, atol=1e-5)
+
+
+def test_other_engines_say_that_they_have_no_int8():
+    with pytest.raises(UsageError, match="engine onnxruntime has no int8 here; use precision f32 or auto"):
+        upres.load("fsrcnn", 2, engine="onnxruntime", precision="int8")
+    with pytest.raises(UsageError, match="export the file for int8"):
+        upres.load("fsrcnn", 2, engine="torch", precision="int8")
+
+
+def test_a_processor_without_it_is_told(monkeypatch):
+    monkeypatch.setattr("upres.inference.engines.has_int8", lambda: False)
+    with pytest.raises(UsageError, match="precision int8 was asked for; this processor lacks it"):
+        OpenVINOEngine(catalog.find("fsrcnn", 2).onnx, "int8")
+
+
+@needs_int8
+@pytest.mark.parametrize("record", RECORDS)
+def test_int8_costs_what_the_record_says(record, shared):
+    from upres.evaluation.report import evaluate
+
+    int8 = upres.load(record.name, record.scale, precision="int8")
+    result = evaluate(int8, shared / "data" / "test" / "set5", record.scale, model=record.name, with_ssim=False)
+    assert record.results["set5"][0] - result.psnr == pytest.approx(record.int8_loss, abs=0.02)
