@@ -33,6 +33,7 @@ import argparse
 import importlib.util
 import statistics
 import tempfile
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -415,16 +416,18 @@ def psnr_by_engine(subject: Subject, arguments: argparse.Namespace) -> dict[str,
 
 
 class BgrEnlarger:
-    """OpenCV's upscaler, which takes BGR, as something that `evaluate` can score."""
+    """OpenCV's upscaler, which takes BGR and one call at a time, as something that `evaluate` can score."""
 
     def __init__(self, model: Any) -> None:
         self._model = model
+        self._one_at_a_time = threading.Lock()
 
     def luma(self, y: NDArray[Any], /) -> NDArray[Any]:
         raise NotImplementedError
 
     def __call__(self, picture: NDArray[np.uint8], /) -> NDArray[np.uint8]:
-        return self._model.upsample(np.ascontiguousarray(picture[..., ::-1]))[..., ::-1]
+        with self._one_at_a_time:
+            return self._model.upsample(np.ascontiguousarray(picture[..., ::-1]))[..., ::-1]
 
 
 def superres_model(name: str, peers: Path | None) -> Any | None:
