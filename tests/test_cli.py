@@ -18,7 +18,7 @@ import pyvips
 import upres
 from upres.images import io
 from upres.images.io import Picture
-from upres.inference.runtime import has_bf16
+from upres.inference.runtime import has_bf16, has_int8
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -452,8 +452,8 @@ def test_doctor_names_processor_engines_and_speed():
     assert (done.returncode, done.stderr) == (0, "")
     assert "cores for this process" in done.stdout
     assert re.search(r"engine openvino: \d", done.stdout)
-    speeds = re.findall(r"  (fsrcnn|espcn), (?:bf16|f32): (\d+\.\d)", done.stdout)
-    assert [name for name, _ in speeds] == ["fsrcnn", "fsrcnn", "espcn"]
+    speeds = re.findall(r"  (fsrcnn|espcn), (?:bf16|f32|int8): (\d+\.\d)", done.stdout)
+    assert [name for name, _ in speeds] == ["fsrcnn", "fsrcnn", *["espcn"] * (1 + has_int8())]
     assert all(float(speed) > 0 for _, speed in speeds)
 
 

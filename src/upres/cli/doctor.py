@@ -30,7 +30,7 @@ _TEST_SECONDS = 1.2
 def doctor() -> None:
     """Print what this machine has, what upres makes of it, and a speed test of 5 seconds."""
     from upres.inference.enlarging import free_memory
-    from upres.inference.runtime import core, core_count
+    from upres.inference.runtime import core, core_count, has_int8
 
     print(f"upres {upres.__version__}, Python {platform.python_version()}, {platform.platform()}")
     print(f"processor: {core().get_property('CPU', 'FULL_DEVICE_NAME')}, {core_count()} cores for this process")
@@ -44,6 +44,8 @@ def doctor() -> None:
     print(f"by default: {default.explain()}")
     print(f"speed of networks alone, ×2 of {_TEST_SIZE[1]}×{_TEST_SIZE[0]}, in megapixels of the result a second:")
     tested: list[Any] = [default, upres.load(upres.DEFAULT_MODEL, 2, precision="f32"), upres.load("espcn", 2)]
+    if has_int8():
+        tested.append(upres.load("espcn", 2, precision="int8"))
     for upscaler in tested:
         print(f"  {upscaler.name}, {upscaler.precision}: {_megapixels_per_second(upscaler):.1f}")
 

@@ -7,6 +7,7 @@ import queue
 import sys
 import threading
 from functools import lru_cache
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -19,6 +20,7 @@ Precision = Literal["f32", "bf16", "int8"]
 # OpenVINO's Python binding sets itself up on first use under locks that it holds while it waits for the interpreter:
 # two threads that compile their first model, or run one for the first time, wait for each other for ever.
 FIRST_USE = threading.RLock()
+_CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
 def core() -> Any:
@@ -54,10 +56,21 @@ def has_int8() -> bool:
     return "INT8" in core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
 
 
+@lru_cache(maxsize=1)
 def core_count() -> int:
-    """Processor cores that this process may use."""
+    """Processor cores that this process may use: those that it may run on, or fewer if its container's share is less.
+
+    A process that starts a thread on each core of a machine, but may use the time of two, is stopped most of the time.
+    """
     affinity = getattr(os, "sched_getaffinity", None)  # absent on macOS and Windows
-    return len(affinity(0)) if affinity else os.cpu_count() or 1
+    cores = len(affinity(0)) if affinity else os.cpu_count() or 1
+    return min(cores, cores_in_quota(_CPU_QUOTA.read_text(encoding="ascii"))) if _CPU_QUOTA.exists() else cores
+
+
+def cores_in_quota(text: str) -> int:
+    """Cores, rounded up, that a Linux control group's `cpu.max` amounts to: microseconds of time in how many others."""
+    quota, period = text.split()
+    return sys.maxsize if quota == "max" else max(1, -(-int(quota) // int(period)))
 
 
 class Compiled:
