@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,9 +22,10 @@ from upres.evaluation.others import FinishedFolder
 from upres.evaluation.protocol import Enlarger, ProtocolName, Score
 from upres.evaluation.provenance import Provenance
 from upres.files import whole_file
+from upres.inference.runtime import core_count
+from upres.inference.upscaler import Upscaler
 
 FORMAT = "upres-scores-1"
-_WORKERS = min(os.cpu_count() or 1, 8)
 _SPEED_RUNS, _SPEED_SECONDS = 20, 2.0
 
 
@@ -156,8 +156,14 @@ def read_json(path: Path) -> tuple[Provenance, list[Evaluation]]:
         raise DataError(f"{path}: cannot be read as JSON ({error}); give a file of `upres evaluate --json`.") from error
     if not isinstance(fields, dict) or fields.get("format") != FORMAT:  # pyright: ignore[reportUnnecessaryIsInstance]
         raise DataError(f"{path}: not {FORMAT}; give a file of `upres evaluate --json`.")
-    made = Provenance(**{name: fields[name] for name in Provenance.__annotations__})
-    return made, [_evaluation(e) for e in fields["evaluations"]]
+    try:
+        made = Provenance(**{name: fields[name] for name in Provenance.__annotations__})
+        return made, [_evaluation(e) for e in fields["evaluations"]]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DataError(
+            f"{path}: says that it is {FORMAT}, but lacks what that holds ({error}); give a file of "
+            "`upres evaluate --json`."
+        ) from error
 
 
 def _evaluation(record: dict[str, Any]) -> Evaluation:
@@ -185,7 +191,7 @@ def evaluate(
     parameters: int | None = None,
     watch: Callable[[Score], None] = lambda score: None,
 ) -> Evaluation:
-    """Score a model on every picture of a folder, several pictures at a time.
+    """Score a model on every picture of a folder, one picture a core at a time.
 
     Args:
         enlarger: what is scored; `upres.load` makes one.
@@ -204,10 +210,12 @@ def evaluate(
         UsageError: a picture too small for the scale, or a model that gives another size.
     """
     files = protocol.picture_files(folder)
+    workers = core_count()
+    alone = enlarger.unsplit() if isinstance(enlarger, Upscaler) and len(files) >= workers else enlarger
 
     def score(file: Path) -> Score:
         return protocol.score(
-            enlarger.of(file.stem) if isinstance(enlarger, FinishedFolder) else enlarger,
+            alone.of(file.stem) if isinstance(alone, FinishedFolder) else alone,
             protocol.read_picture(file),
             scale,
             protocol_name,
@@ -221,7 +229,7 @@ def evaluate(
         largest = max((protocol.read_picture(file) for file in files), key=lambda pixels: pixels.size)
         speed = megapixels_per_second(enlarger, largest, scale, protocol_name)
     scores: list[Score] = []
-    with ThreadPoolExecutor(_WORKERS) as pool:
+    with ThreadPoolExecutor(workers) as pool:
         for result in pool.map(score, files):
             scores.append(result)
             watch(result)
