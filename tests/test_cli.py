@@ -216,6 +216,25 @@ def test_evaluate_prints_and_writes_scores(tmp_path, picture):
         assert "Traceback" not in done.stderr
 
 
+def test_a_failure_leaves_the_scores_before_it(tmp_path, photo):
+    for name in ("first", "second", "finished"):
+        (tmp_path / name).mkdir()
+    for path in ("first/a.png", "second/b.png", "finished/a.png"):
+        io.write(io.Picture(photo[:60, :80], {}), tmp_path / path)
+    sets = ("--data", tmp_path / "first", "--data", tmp_path / "second")
+    files = {name: tmp_path / f"r.{name}" for name in ("json", "markdown", "csv")}
+    options = [part for name, path in files.items() for part in (f"--{name}", path)]
+    done = upres_("evaluate", tmp_path / "finished", *sets, *options)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"upres: {tmp_path / 'finished'}: none named b or b-…")
+    assert len(done.stderr.splitlines()) == 1
+    assert [e["dataset"] for e in json.loads(files["json"].read_text())["evaluations"]] == ["first", "first"]
+    for name in ("markdown", "csv"):
+        assert "first" in files[name].read_text()
+        assert not re.search("second[ ,]", files[name].read_text())
+    assert "paper" not in done.stdout.split("protocol paper", 1)[1]  # no column for what nobody printed
+
+
 def test_compare_writes_sheets_and_pages_and_replaces_none(picture):
     page, sheet = picture.with_name("page.html"), picture.with_name("sheet.pdf")
     done = upres_("compare", picture, "--models", "bicubic,espcn", "-s", 3, "-o", page, "-o", sheet, "--differences")

@@ -58,6 +58,8 @@ def test_crops_are_checked(photo):
             Crop.parse(text)
     with pytest.raises(UsageError, match="the crop 440,0,20,20 leaves the 450×300 picture"):
         compared(photo, crop=Crop(440, 0, 20, 20))
+    with pytest.raises(UsageError, match="the crop 1340,0,20,20 leaves the 1353×900 picture"):
+        compare.compare([Candidate("never run", None)], photo, 3, title="cat", enlarge=True, crop=Crop(1340, 0, 20, 20))
 
 
 def test_models_of_other_sizes_are_refused(photo):

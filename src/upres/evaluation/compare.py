@@ -125,6 +125,9 @@ def compare(
     Raises:
         UsageError: a crop beyond the picture, or a result of another size; and as `protocol.score`.
     """
+    if crop is not None:
+        height, width = (side * scale if enlarge else side // scale * scale for side in picture.shape[:2])
+        _check_inside(crop, height, width)
     panels: list[Panel] = []
     for candidate in candidates:
         enlarger = candidate.enlarger
@@ -145,9 +148,13 @@ def compare(
     height, width = shapes.pop()
     if crop is None:
         crop = telling_crop([panel.pixels for panel in panels])
+    _check_inside(crop, height, width)
+    return Comparison(title, scale, tuple(panels), None if enlarge else picture[:height, :width], crop)
+
+
+def _check_inside(crop: Crop, height: int, width: int) -> None:
     if crop.x + crop.width > width or crop.y + crop.height > height:
         raise UsageError(f"the crop {crop.x},{crop.y},{crop.width},{crop.height} leaves the {width}×{height} picture.")
-    return Comparison(title, scale, tuple(panels), None if enlarge else picture[:height, :width], crop)
 
 
 class _Again:
@@ -248,7 +255,8 @@ def sheet(comparison: Comparison, *, differences: bool = False) -> Any:
         row = band * (2 if differences else 1)
         _draw(places[row, column], crop.of(panel.pixels), "nearest")
         weight = "bold" if panel is comparison.best else "normal"
-        places[row, column].set_title(f"{panel.name}\n{panel.scores}", fontsize=9, fontweight=weight)
+        caption = "\n".join(filter(None, (panel.name, panel.scores)))
+        places[row, column].set_title(caption, fontsize=9, fontweight=weight)
         if differences and i > 0:
             image = _draw_difference(places[row + 1, column], crop.of(panel.pixels), crop.of(whole))
             if i == 1:
