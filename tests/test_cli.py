@@ -206,6 +206,11 @@ def test_evaluate_prints_and_writes_scores(tmp_path, picture):
         (["bicubicc", "--data", folder], 2, "did you mean bicubic"),
         (["espcn", "--data", folder, "--scale", "5"], 2, "espcn has no scale 5; it has 2, 3, 4"),
         (["bicubic", "--data", folder, "--protocol", "mine"], 2, "no protocol 'mine'; there are paper"),
+        (
+            ["cmd:t {input} {output}", "--data", folder],
+            2,
+            "cannot be scored under paper; --protocol selfexsr or rgb can",
+        ),
         (["bicubic", "--data", folder, "--scale", "2,x"], 2, "--scale is '2,x'; give a whole number"),
         (["--data", folder], 2, "no model is given"),
         (["bicubic", "--data", folder, "--json", tmp_path / "no" / "r.json"], 1, "does not exist; create it first"),
@@ -214,6 +219,15 @@ def test_evaluate_prints_and_writes_scores(tmp_path, picture):
         assert done.returncode == code
         assert says in done.stderr
         assert "Traceback" not in done.stderr
+
+
+def test_a_model_is_left_out_of_a_protocol_that_cannot_score_it(tmp_path, photo):
+    io.write(io.Picture(photo[:60, :80], {}), tmp_path / "a.png")
+    copy = f"copy=cmd:{sys.executable} -c 'import shutil, sys; shutil.copy(*sys.argv[1:])' {{input}} {{output}}"
+    done = upres_("evaluate", copy, "--data", tmp_path, "--scale", "1", "--protocol", "paper,rgb")
+    assert done.returncode == 0, done.stderr
+    assert "left out: copy cannot be scored under paper; --protocol selfexsr or rgb can." in done.stderr
+    assert re.findall(r"│ (\w+) ", done.stdout) == ["bicubic", "bicubic", "copy"]
 
 
 def test_a_failure_leaves_the_scores_before_it(tmp_path, photo):

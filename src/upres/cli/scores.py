@@ -88,8 +88,9 @@ def evaluate(
     for factor in scales:
         candidates = _candidates(names, factor, engine, precision, may_lack=len(scales) > 1)
         for name in protocols:
+            able = _able(candidates, name, may_lack=len(protocols) > 1)
             for folder in data:
-                here = [_scored(candidate, folder, factor, name, verify=verify) for candidate in candidates]
+                here = [_scored(candidate, folder, factor, name, verify=verify) for candidate in able]
                 _check_bicubic(here[0])
                 _print(tables.groups(here)[0])
                 evaluations += here
@@ -120,6 +121,18 @@ def _candidates(
         if candidates[-1].found is not None:
             _note(f"{candidates[-1].name} ×{scale} takes {candidates[-1].found}")
     return candidates
+
+
+def _able(candidates: list[Candidate], protocol: ProtocolName, *, may_lack: bool) -> list[Candidate]:
+    """Those that a protocol can score; the others are left out where further protocols are asked for."""
+    for candidate in candidates:
+        if protocol not in candidate.protocols:
+            others = " or ".join(candidate.protocols)
+            lacking = f"{candidate.name} cannot be scored under {protocol}; --protocol {others} can."
+            if not may_lack:
+                raise UsageError(lacking)
+            _note(f"left out: {lacking}")
+    return [candidate for candidate in candidates if protocol in candidate.protocols]
 
 
 def _scored(candidate: Candidate, folder: Path, scale: int, protocol: ProtocolName, *, verify: bool) -> Evaluation:
