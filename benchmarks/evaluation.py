@@ -1,6 +1,6 @@
 """Time a full evaluation of the shipped networks, and how busy it keeps the cores.
 
-    python benchmarks/evaluation.py SETS [--models espcn,fsrcnn] [--scales 2,3,4] [--json FILE]
+    python benchmarks/evaluation.py SETS [--models espcn,fsrcnn] [--scales 2,3,4] [--only set5] [--json FILE]
 
 `SETS` is a folder with `set5`, `set14` and `bsd100`. One process runs `upres evaluate MODELS --verify` over all of
 them, with its measurement of speed. Busy share: processor time of that process and of those that it starts, over

@@ -201,7 +201,7 @@ def evaluate(
         model: the name that the result carries.
         with_ssim: also compute SSIM.
         with_consistency: also compare each result, reduced again, with what it was made from.
-        with_speed: first time the model alone on the largest picture.
+        with_speed: then also time the model alone, on the largest picture.
         parameters: that the result carries.
         watch: called with each picture's score, in the order of names.
 
@@ -213,10 +213,14 @@ def evaluate(
     workers = core_count()
     alone = enlarger.unsplit() if isinstance(enlarger, Upscaler) and len(files) >= workers else enlarger
 
+    samples: dict[Path, int] = {}
+
     def score(file: Path) -> Score:
+        picture = protocol.read_picture(file)
+        samples[file] = picture.size
         return protocol.score(
             alone.of(file.stem) if isinstance(alone, FinishedFolder) else alone,
-            protocol.read_picture(file),
+            picture,
             scale,
             protocol_name,
             image=file.stem,
@@ -224,15 +228,15 @@ def evaluate(
             with_consistency=with_consistency,
         )
 
-    speed = None
-    if with_speed and not isinstance(enlarger, FinishedFolder):
-        largest = max((protocol.read_picture(file) for file in files), key=lambda pixels: pixels.size)
-        speed = megapixels_per_second(enlarger, largest, scale, protocol_name)
     scores: list[Score] = []
     with ThreadPoolExecutor(workers) as pool:
         for result in pool.map(score, files):
             scores.append(result)
             watch(result)
+    speed = None
+    if with_speed and not isinstance(enlarger, FinishedFolder):
+        largest = protocol.read_picture(max(files, key=samples.__getitem__))
+        speed = megapixels_per_second(enlarger, largest, scale, protocol_name)
     precision = getattr(enlarger, "precision", None)
     if precision is not None and protocol_name == "lapsrn":
         precision = "f32"  # its pictures are floats, which never run in bf16
