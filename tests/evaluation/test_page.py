@@ -138,6 +138,14 @@ def test_gathering_takes_the_newest_and_finds_runs_and_notes(tmp_path):
     for path in (tmp_path / "absent", tmp_path / "other.json"):
         with pytest.raises(DataError, match="give a file of `upres evaluate --json`"):
             page.gather([path])
+    (tmp_path / "of others").mkdir()
+    (tmp_path / "of others" / "metrics.csv").write_text("epoch,loss\n1,0.1\n")
+    (tmp_path / "of others" / "binary.json").write_bytes(b"\xff\xfe\x00" * 100)
+    (tmp_path / "of others" / "folder.json").mkdir()
+    assert page.gather([tmp_path]) == gathered
+    (run / "metrics.csv").write_text("step,steps,loss,psnr\n10,20,0.1,3x\n")
+    with pytest.raises(DataError, match=r"metrics\.csv: damaged"):
+        page.gather([tmp_path])
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="no scores and no runs there"):
         page.gather([tmp_path / "empty"])

@@ -80,7 +80,7 @@ def gather(paths: Iterable[Path]) -> Gathered:
     """Read files of scores, and all files of scores and all runs in folders.
 
     Raises:
-        DataError: a path that does not exist, a file given by name that holds no scores, or nothing at all.
+        DataError: a path that does not exist, a file given by name that holds no scores, a damaged one, or nothing.
     """
     files: list[Path] = []
     for path in paths:
@@ -113,12 +113,21 @@ def gather(paths: Iterable[Path]) -> Gathered:
 
 
 def _holds_scores(file: Path) -> bool:
-    return file.suffix == ".json" and f'"format": "{report.FORMAT}"' in file.read_text(encoding="utf-8")[:200]
+    if file.suffix != ".json" or not file.is_file():
+        return False
+    with file.open(encoding="utf-8", errors="replace") as text:
+        return f'"format": "{report.FORMAT}"' in text.read(200)
 
 
 def _run(file: Path) -> Run:
-    with file.open(newline="", encoding="utf-8") as lines:
-        rows = [(int(row["step"]), float(row["psnr"])) for row in csv.DictReader(lines) if row["psnr"]]
+    """A run's validation; empty where there was none, or where another program wrote the file."""
+    with file.open(newline="", encoding="utf-8", errors="replace") as lines:
+        table = csv.DictReader(lines)
+        ours = {"step", "psnr"} <= set(table.fieldnames or ())
+        try:
+            rows = [(int(row["step"]), float(row["psnr"])) for row in table if row["psnr"]] if ours else []
+        except ValueError as error:
+            raise DataError(f"{file}: damaged ({error}); leave this run out.") from error
     return Run(file.parent.name, tuple(step for step, _ in rows), tuple(psnr for _, psnr in rows))
 
 
