@@ -272,6 +272,14 @@ def test_compare_writes_sheets_and_pages_and_replaces_none(picture):
         assert "Traceback" not in done.stderr
 
 
+def test_compare_says_how_it_calls_a_foreign_network(picture, shared):
+    theirs = shared / "peers" / "opencv" / "ESPCN_x{scale}.pb"
+    done = upres_("compare", picture, "-m", f"theirs={theirs}", "-s", 2, "-o", picture.with_name("sheet.png"))
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == "upres: theirs ×2 takes luma in [0, 1] as NHWC\n"
+    assert re.search(r"theirs +\d\d\.\d\d dB", done.stdout)
+
+
 def test_report_makes_a_page_and_tables(tmp_path):
     document = tmp_path / "doc.md"
     document.write_text("<!-- upres report: ours -->\n<!-- upres report: end -->\n")
