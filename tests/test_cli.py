@@ -206,6 +206,11 @@ def test_evaluate_prints_and_writes_scores(tmp_path, picture):
         (["bicubicc", "--data", folder], 2, "did you mean bicubic"),
         (["espcn", "--data", folder, "--scale", "5"], 2, "espcn has no scale 5; it has 2, 3, 4"),
         (["bicubic", "--data", folder, "--protocol", "mine"], 2, "no protocol 'mine'; there are paper"),
+        (
+            ["cmd:t {input} {output}", "--data", folder],
+            2,
+            "cannot be scored under paper; --protocol selfexsr or rgb can",
+        ),
         (["bicubic", "--data", folder, "--scale", "2,x"], 2, "--scale is '2,x'; give a whole number"),
         (["--data", folder], 2, "no model is given"),
         (["bicubic", "--data", folder, "--json", tmp_path / "no" / "r.json"], 1, "does not exist; create it first"),
@@ -214,6 +219,34 @@ def test_evaluate_prints_and_writes_scores(tmp_path, picture):
         assert done.returncode == code
         assert says in done.stderr
         assert "Traceback" not in done.stderr
+
+
+def test_a_model_is_left_out_of_a_protocol_that_cannot_score_it(tmp_path, photo):
+    io.write(io.Picture(photo[:60, :80], {}), tmp_path / "a.png")
+    copy = f"copy=cmd:{sys.executable} -c 'import shutil, sys; shutil.copy(*sys.argv[1:])' {{input}} {{output}}"
+    done = upres_("evaluate", copy, "--data", tmp_path, "--scale", "1", "--protocol", "paper,rgb")
+    assert done.returncode == 0, done.stderr
+    assert "left out: copy cannot be scored under paper; --protocol selfexsr or rgb can." in done.stderr
+    assert re.findall(r"│ (\w+) ", done.stdout) == ["bicubic", "bicubic", "copy"]
+
+
+def test_a_failure_leaves_the_scores_before_it(tmp_path, photo):
+    for name in ("first", "second", "finished"):
+        (tmp_path / name).mkdir()
+    for path in ("first/a.png", "second/b.png", "finished/a.png"):
+        io.write(io.Picture(photo[:60, :80], {}), tmp_path / path)
+    sets = ("--data", tmp_path / "first", "--data", tmp_path / "second")
+    files = {name: tmp_path / f"r.{name}" for name in ("json", "markdown", "csv")}
+    options = [part for name, path in files.items() for part in (f"--{name}", path)]
+    done = upres_("evaluate", tmp_path / "finished", *sets, *options)
+    assert done.returncode == 1
+    assert done.stderr.startswith(f"upres: {tmp_path / 'finished'}: none named b or b-…")
+    assert len(done.stderr.splitlines()) == 1
+    assert [e["dataset"] for e in json.loads(files["json"].read_text())["evaluations"]] == ["first", "first"]
+    for name in ("markdown", "csv"):
+        assert "first" in files[name].read_text()
+        assert not re.search("second[ ,]", files[name].read_text())
+    assert "paper" not in done.stdout.split("protocol paper", 1)[1]  # no column for what nobody printed
 
 
 def test_compare_writes_sheets_and_pages_and_replaces_none(picture):
@@ -237,6 +270,14 @@ def test_compare_writes_sheets_and_pages_and_replaces_none(picture):
         assert done.returncode == code
         assert says in done.stderr
         assert "Traceback" not in done.stderr
+
+
+def test_compare_says_how_it_calls_a_foreign_network(picture, shared):
+    theirs = shared / "peers" / "opencv" / "ESPCN_x{scale}.pb"
+    done = upres_("compare", picture, "-m", f"theirs={theirs}", "-s", 2, "-o", picture.with_name("sheet.png"))
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == "upres: theirs ×2 takes luma in [0, 1] as NHWC\n"
+    assert re.search(r"theirs +\d\d\.\d\d dB", done.stdout)
 
 
 def test_report_makes_a_page_and_tables(tmp_path):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 
+from upres.images import io
 from upres.training.loop import Report
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -88,3 +89,15 @@ def test_the_answer_is_the_shortest_schedule_that_ends_above(time_to_quality):
     runs = [{"steps": steps, "psnr": psnr} for steps, psnr in ((4000, 36.7), (1000, 36.4), (2000, 36.65))]
     assert time_to_quality.shortest_above(36.6, runs) == runs[2]
     assert time_to_quality.shortest_above(37, runs) is None
+
+
+def test_an_evaluation_is_timed_with_all_its_processes(tmp_path, photo, monkeypatch):
+    monkeypatch.syspath_prepend(BENCHMARKS)
+    import evaluation
+
+    io.write(io.Picture(photo[:60, :80], {}), tmp_path / "a.png")
+    result = evaluation.timed("bicubic", "2,3", [tmp_path])
+    assert (result["evaluations"], result["pictures"]) == (2, 2)
+    assert 0.1 < result["processor_seconds"] < 60
+    assert result["busy_share"] == result["processor_seconds"] / (result["wall_seconds"] * result["usable_cores"])
+    assert 0 < result["busy_share"] <= 1.05  # the clocks of processes tick

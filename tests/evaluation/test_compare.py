@@ -3,9 +3,11 @@ from __future__ import annotations
 import base64
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from matplotlib.text import Text
 
 import upres
 from upres.errors import DataError, OutputError, UsageError
@@ -51,6 +53,29 @@ def test_the_crop_is_where_the_models_disagree(photo):
     assert compare.telling_crop([photo[:20, :30]]) == Crop(compare.telling_crop([photo[:20, :30]]).x, 0, 20, 20)
 
 
+@pytest.mark.parametrize("shape", [(300, 300), (300, 120), (90, 300)])
+def test_no_text_of_a_sheet_is_cut_off_or_over_another(photo, shape):
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+    names = ("bicubic", "results/of/somebody/else/ESPCN_x3.pb", "OpenCV FSRCNN, small")
+    candidates = [replace(find("bicubic", 3), name=name) for name in names]
+    picture = photo[: shape[0], : shape[1]]
+    comparison = compare.compare(candidates, picture, 3, title="A picture with a name of many words")
+    for differences in (False, True):
+        figure = compare.sheet(comparison, differences=differences)
+        canvas = FigureCanvasAgg(figure)
+        canvas.draw()
+        shown = [t for t in figure.findobj(Text) if t.get_text().strip() and t.get_visible()]
+        boxes = {t.get_text(): t.get_window_extent(canvas.get_renderer()) for t in shown}
+        assert any("selfexsr" in text for text in boxes)
+        for text, box in boxes.items():
+            assert box.x0 >= 0 and box.x1 <= figure.bbox.x1, text  # noqa: PT018
+            assert box.y0 >= 0 and box.y1 <= figure.bbox.y1, text  # noqa: PT018
+        captions = [box for text, box in boxes.items() if " dB" in text]
+        assert len(captions) == 3
+        assert not any(a.overlaps(b) for i, a in enumerate(captions) for b in captions[:i])
+
+
 def test_crops_are_checked(photo):
     assert Crop.parse("1, 2,30,40") == Crop(1, 2, 30, 40)
     for text in ("1,2,3", "a,b,c,d", "-1,0,5,5", "0,0,0,5"):
@@ -58,6 +83,8 @@ def test_crops_are_checked(photo):
             Crop.parse(text)
     with pytest.raises(UsageError, match="the crop 440,0,20,20 leaves the 450×300 picture"):
         compared(photo, crop=Crop(440, 0, 20, 20))
+    with pytest.raises(UsageError, match="the crop 1340,0,20,20 leaves the 1353×900 picture"):
+        compare.compare([Candidate("never run", None)], photo, 3, title="cat", enlarge=True, crop=Crop(1340, 0, 20, 20))
 
 
 def test_models_of_other_sizes_are_refused(photo):

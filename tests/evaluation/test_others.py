@@ -102,6 +102,14 @@ def test_a_network_for_enlarged_luma_is_given_enlarged_luma(tmp_path):
     np.testing.assert_allclose(found.enlarger.luma(y), imresize(y.astype(np.float32), 3), atol=1e-6)
 
 
+def test_a_network_that_is_the_same_in_either_range_is_given_the_usual_one(tmp_path):
+    shapes = {"x": [1, 1, "h", "w"], "y": [1, 1, "H", "W"]}
+    for coefficient in (-0.5, -0.6, -0.7, -0.75):  # whichever range rounding favours
+        node = helper.make_node("Resize", ["x", "", "s"], ["y"], mode="cubic", cubic_coeff_a=coefficient)
+        path = saved([node], shapes, {"s": [1, 1, 2, 2]}, tmp_path / "cubic.onnx")
+        assert find(str(path), 2).found == "luma in [0, 1] as NCHW"
+
+
 def test_our_own_file_keeps_its_halo_and_a_wrong_network_is_refused(tmp_path, shared):
     ours = find(str(upres.models()[0].onnx), 2)
     assert ours.found is None

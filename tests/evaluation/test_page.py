@@ -14,13 +14,17 @@ from upres.evaluation import compare, page, provenance, published, report, table
 from upres.evaluation.others import find
 from upres.evaluation.protocol import Score
 from upres.evaluation.report import Evaluation
+from upres.evaluation.testsets import COUNTS, canonical
 
 REPOSITORY = Path(__file__).parents[2]
 RESULTS = REPOSITORY / "docs" / "results"
 
 
 def evaluation(model, psnr, *, dataset="Set5", scale=2, parameters=None, speed=None, protocol="paper"):
-    images = tuple(Score(f"img_{i}", psnr + i / 10, 0.9 + i / 100) for i in range(-3, 4))
+    count = COUNTS[canonical(dataset)]
+    images = tuple(
+        Score(f"img_{i}", psnr + (i - (count - 1) / 2) / 10, 0.9 + (i - (count - 1) / 2) / 100) for i in range(count)
+    )
     return Evaluation(model, "f32", dataset, scale, protocol, images, parameters, speed)
 
 
@@ -81,16 +85,16 @@ def test_groups_rank_bicubic_first_and_say_who_is_better():
     assert group.title == "Set5 ×2, protocol paper"
     assert [e.model for e in group.evaluations] == ["bicubic", "OpenCV FSRCNN", "fsrcnn"]
     said = list(tables.comparisons(group))
-    assert said[0] == "fsrcnn is better than OpenCV FSRCNN: +2.19 dB [+2.19, +2.19], above it on 7 of 7 pictures"
+    assert said[0] == "fsrcnn is better than OpenCV FSRCNN: +2.19 dB [+2.19, +2.19], above it on 5 of 5 pictures"
     text = tables.markdown([group])
     assert "| fsrcnn | 12,809 | 20 | 37.02 | 0.9000 | 37.00 / 0.9558 | +0.02 |" in text
     assert "consistency" not in text  # nobody asked for it
-    uneven = replace(EVALUATIONS[0], images=tuple(Score(f"img_{i}", 37.02 + (-1) ** i, None) for i in range(-3, 4)))
+    uneven = replace(EVALUATIONS[0], images=tuple(Score(f"img_{i}", 37.02 + (-1) ** i, None) for i in range(5)))
     equal = list(tables.comparisons(tables.groups([uneven, EVALUATIONS[1]])[0]))
     assert "is not shown to differ from" in equal[0]
     others = replace(EVALUATIONS[0], images=EVALUATIONS[0].images[1:])
     assert "different pictures" in next(tables.comparisons(tables.groups([others, EVALUATIONS[1]])[0]))
-    perfect = replace(EVALUATIONS[0], images=tuple(Score(f"img_{i}", math.inf, 1.0) for i in range(-3, 4)))
+    perfect = replace(EVALUATIONS[0], images=tuple(Score(f"img_{i}", math.inf, 1.0) for i in range(5)))
     assert "too few pictures, or equal ones" in next(tables.comparisons(tables.groups([perfect, EVALUATIONS[1]])[0]))
 
 
@@ -98,6 +102,21 @@ def test_papers_numbers_are_for_the_papers_protocol_alone():
     assert tables.paper(evaluation("fsrcnn", 37)) == published.find("fsrcnn", "set5", 2)
     assert tables.paper(evaluation("fsrcnn", 37, protocol="rgb")) is None
     assert tables.paper(evaluation("mine", 37)) is None
+    whole = evaluation("fsrcnn", 37)
+    assert tables.paper(replace(whole, images=whole.images[:4])) is None  # a part of the set is not what papers scored
+
+
+def test_an_interval_beside_zero_shows_on_which_side_it_lies():
+    base = evaluation("b", 30)
+    for by, said in (
+        (0.0021, "a is better than b: +0.002 dB [+0.00"),
+        (0.00012, "a is better than b: +0.0001 dB [+0.0"),
+    ):
+        images = tuple(replace(s, psnr=s.psnr + by * (0.9 + i / 20)) for i, s in enumerate(base.images))
+        sentence = next(tables.comparisons(tables.groups([base, replace(base, model="a", images=images)])[0]))
+        assert sentence.startswith(said)
+        assert "+0.000," not in sentence
+        assert "+0.00," not in sentence
 
 
 def test_gathering_takes_the_newest_and_finds_runs_and_notes(tmp_path):
@@ -119,6 +138,14 @@ def test_gathering_takes_the_newest_and_finds_runs_and_notes(tmp_path):
     for path in (tmp_path / "absent", tmp_path / "other.json"):
         with pytest.raises(DataError, match="give a file of `upres evaluate --json`"):
             page.gather([path])
+    (tmp_path / "of others").mkdir()
+    (tmp_path / "of others" / "metrics.csv").write_text("epoch,loss\n1,0.1\n")
+    (tmp_path / "of others" / "binary.json").write_bytes(b"\xff\xfe\x00" * 100)
+    (tmp_path / "of others" / "folder.json").mkdir()
+    assert page.gather([tmp_path]) == gathered
+    (run / "metrics.csv").write_text("step,steps,loss,psnr\n10,20,0.1,3x\n")
+    with pytest.raises(DataError, match=r"metrics\.csv: damaged"):
+        page.gather([tmp_path])
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="no scores and no runs there"):
         page.gather([tmp_path / "empty"])
@@ -163,4 +190,4 @@ def test_plots_show_every_model(monkeypatch):
         ("fsrcnn", 20.0, pytest.approx(37.02)),
     ]
     papers = [line.get_ydata()[0] for line in size.lines if line.get_markerfacecolor() == "none"]
-    assert papers == [37.00, 37.00]
+    assert papers == [37.00]  # OpenCV's FSRCNN has another number of parameters than the paper's

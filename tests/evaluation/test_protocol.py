@@ -118,7 +118,19 @@ def test_json_holds_everything_and_reads_back(tmp_path, photo):
     with pytest.raises(OutputError, match="could not be written"):
         report.write_json([ours], tmp_path / "no" / "r.json")
     (tmp_path / "other.json").write_text("{}")
-    for name, says in (("other.json", "not upres-scores-1"), ("absent.json", "cannot be read as JSON")):
+    (tmp_path / "headless.json").write_text('{"format": "upres-scores-1"}')
+    (tmp_path / "list.json").write_text("[]")
+    for name, broken in (("none", None), ("bare", [{"model": "x"}]), ("numbers", [3])):
+        (tmp_path / f"{name}.json").write_text(json.dumps(record | {"evaluations": broken}))
+    for name, says in (
+        ("other.json", "not upres-scores-1"),
+        ("list.json", "not upres-scores-1"),
+        ("absent.json", "cannot be read as JSON"),
+        ("headless.json", "lacks what that holds"),
+        ("none.json", "lacks what that holds"),
+        ("bare.json", "lacks what that holds"),
+        ("numbers.json", "lacks what that holds"),
+    ):
         with pytest.raises(DataError, match=says):
             report.read_json(tmp_path / name)
 
@@ -146,8 +158,26 @@ def test_scores_do_not_depend_on_how_many_pictures_are_scored_at_a_time(shared, 
     seen = []
     several = report.evaluate(Bicubic(2), folder, 2, model="bicubic", watch=lambda s: seen.append(s.image))
     assert seen == sorted(seen)
-    monkeypatch.setattr(report, "_WORKERS", 1)
+    monkeypatch.setattr(report, "core_count", lambda: 1)
     assert report.evaluate(Bicubic(2), folder, 2, model="bicubic") == several
+
+
+def test_pictures_are_cut_for_the_cores_only_where_they_are_fewer_than_these(tmp_path, photo, monkeypatch):
+    for name in "ab":
+        io.write(Picture(photo[:60, :80], {}), tmp_path / f"{name}.png")
+    network = upres.load("fsrcnn", 2, precision="f32")
+    network.workers = 2
+    seen = []
+    engine = network._engine("f32")
+    monkeypatch.setitem(network._engines, "f32", lambda y: seen.append(y.shape) or engine(y))
+    scores = {}
+    for cores in (2, 3):
+        monkeypatch.setattr(report, "core_count", lambda cores=cores: cores)
+        seen.clear()
+        scores[cores] = report.evaluate(network, tmp_path, 2, model="fsrcnn")
+        assert len(seen) == (2 if cores == 2 else 4)
+    assert network.workers == 2
+    assert scores[2].psnr == pytest.approx(scores[3].psnr, abs=1e-3)
 
 
 def test_unusable_folders_are_named(tmp_path):

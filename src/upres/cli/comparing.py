@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -52,6 +53,9 @@ def compare(
     shown = None if crop is None else comparing.Crop.parse(crop)
     pixels = protocol.read_picture(picture)
     candidates = [others.find(name, scale) for name in names]
+    for candidate in candidates:
+        if candidate.found is not None:
+            print(f"upres: {candidate.name} ×{scale} takes {candidate.found}", file=sys.stderr)
     comparison = comparing.compare(
         candidates, pixels, scale, title=picture.stem, enlarge=enlarge, crop=shown, watch=_print_panel
     )

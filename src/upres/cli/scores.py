@@ -88,17 +88,19 @@ def evaluate(
     for factor in scales:
         candidates = _candidates(names, factor, engine, precision, may_lack=len(scales) > 1)
         for name in protocols:
+            able = _able(candidates, name, may_lack=len(protocols) > 1)
             for folder in data:
-                here = [_scored(candidate, folder, factor, name, verify=verify) for candidate in candidates]
+                here = [_scored(candidate, folder, factor, name, verify=verify) for candidate in able]
                 _check_bicubic(here[0])
                 _print(tables.groups(here)[0])
                 evaluations += here
-    if json is not None:
-        report.write_json(evaluations, json, made)
-    if markdown is not None:
-        report.write_text(tables.markdown(tables.groups(evaluations)), markdown)
-    if csv is not None:
-        report.write_text(tables.as_csv(evaluations), csv)
+                # After each table, so that a failure later on leaves what was scored before it.
+                if json is not None:
+                    report.write_json(evaluations, json, made)
+                if markdown is not None:
+                    report.write_text(tables.markdown(tables.groups(evaluations)), markdown)
+                if csv is not None:
+                    report.write_text(tables.as_csv(evaluations), csv)
 
 
 def _candidates(
@@ -121,19 +123,36 @@ def _candidates(
     return candidates
 
 
+def _able(candidates: list[Candidate], protocol: ProtocolName, *, may_lack: bool) -> list[Candidate]:
+    """Those that a protocol can score; the others are left out where further protocols are asked for."""
+    for candidate in candidates:
+        if protocol not in candidate.protocols:
+            others = " or ".join(candidate.protocols)
+            lacking = f"{candidate.name} cannot be scored under {protocol}; --protocol {others} can."
+            if not may_lack:
+                raise UsageError(lacking)
+            _note(f"left out: {lacking}")
+    return [candidate for candidate in candidates if protocol in candidate.protocols]
+
+
 def _scored(candidate: Candidate, folder: Path, scale: int, protocol: ProtocolName, *, verify: bool) -> Evaluation:
+    from rich.console import Console
+
     from upres.evaluation import report
 
-    return report.evaluate(
-        candidate.enlarger,
-        folder,
-        scale,
-        protocol,
-        model=candidate.name,
-        with_consistency=verify,
-        with_speed=True,
-        parameters=candidate.parameters,
-    )
+    doing = f"{candidate.name} ×{scale} on {folder.name}, protocol {protocol}"
+    with Console(stderr=True).status(doing) as status:  # shown on a terminal only
+        return report.evaluate(
+            candidate.enlarger,
+            folder,
+            scale,
+            protocol,
+            model=candidate.name,
+            with_consistency=verify,
+            with_speed=True,
+            parameters=candidate.parameters,
+            watch=lambda score: status.update(f"{doing}: {score.image} has {score.psnr:.2f} dB"),
+        )
 
 
 def _check_set(folder: Path) -> None:
@@ -162,10 +181,12 @@ def _print(group: Group) -> None:
     from upres.evaluation import tables
 
     table = Table(title=f"{group.title}, {len(group.evaluations[0].images)} pictures", title_justify="left")
-    for heading in tables.COLUMNS:
+    shown = tables.used_columns(group)
+    for heading in (tables.COLUMNS[i] for i in shown):
         table.add_column(heading, justify="left" if heading == "model" else "right")
     for evaluation in group.evaluations:
-        table.add_row(*tables.row(evaluation))
+        cells = tables.row(evaluation)
+        table.add_row(*(cells[i] for i in shown))
     console = Console(width=None if sys.stdout.isatty() else 120)
     console.print(table)
     for sentence in tables.comparisons(group):

@@ -6,6 +6,7 @@ import base64
 import html
 import json
 import math
+import textwrap
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from importlib import resources
@@ -28,6 +29,7 @@ _COLUMNS, _COLUMNS_WITH_DIFFERENCES = 4, 6
 _CELL = 1.75  # inches
 _OVERVIEW = 5.5  # inches across, at most
 _MARK = "#D55E00"  # vermilion of Okabe and Ito's palette, which the colour-blind tell apart
+_WIDEST = 0.7  # of a character's mean width over its height, capitals and bold type included
 _AMPLIFIED = 32  # the difference that is drawn brightest, in levels of 255
 
 
@@ -125,6 +127,9 @@ def compare(
     Raises:
         UsageError: a crop beyond the picture, or a result of another size; and as `protocol.score`.
     """
+    if crop is not None:
+        height, width = (side * scale if enlarge else side // scale * scale for side in picture.shape[:2])
+        _check_inside(crop, height, width)
     panels: list[Panel] = []
     for candidate in candidates:
         enlarger = candidate.enlarger
@@ -145,9 +150,13 @@ def compare(
     height, width = shapes.pop()
     if crop is None:
         crop = telling_crop([panel.pixels for panel in panels])
+    _check_inside(crop, height, width)
+    return Comparison(title, scale, tuple(panels), None if enlarge else picture[:height, :width], crop)
+
+
+def _check_inside(crop: Crop, height: int, width: int) -> None:
     if crop.x + crop.width > width or crop.y + crop.height > height:
         raise UsageError(f"the crop {crop.x},{crop.y},{crop.width},{crop.height} leaves the {width}×{height} picture.")
-    return Comparison(title, scale, tuple(panels), None if enlarge else picture[:height, :width], crop)
 
 
 class _Again:
@@ -237,9 +246,9 @@ def sheet(comparison: Comparison, *, differences: bool = False) -> Any:
     frame = (crop.x - 0.5, crop.y - 0.5), crop.width, crop.height
     axes.add_patch(Rectangle(*frame, fill=False, edgecolor="white", linewidth=3.5))
     axes.add_patch(Rectangle(*frame, fill=False, edgecolor=_MARK, linewidth=1.8))
-    axes.set_title(f"{comparison.title} ×{comparison.scale}", fontsize=10)
+    axes.set_title(_wrapped(f"{comparison.title} ×{comparison.scale}", left, 10), fontsize=10)
     note = f"PSNR / SSIM of the whole picture's luma, protocol {_PROTOCOL}" if comparison.truth is not None else ""
-    axes.set_xlabel(note, fontsize=7)
+    axes.set_xlabel(_wrapped(note, left, 7), fontsize=7)
     places: Any = grid.subplots(rows, columns, squeeze=False)
     for place in places.flat:
         place.set_axis_off()
@@ -248,7 +257,8 @@ def sheet(comparison: Comparison, *, differences: bool = False) -> Any:
         row = band * (2 if differences else 1)
         _draw(places[row, column], crop.of(panel.pixels), "nearest")
         weight = "bold" if panel is comparison.best else "normal"
-        places[row, column].set_title(f"{panel.name}\n{panel.scores}", fontsize=9, fontweight=weight)
+        caption = "\n".join(filter(None, (_wrapped(panel.name, _CELL, 9), panel.scores)))
+        places[row, column].set_title(caption, fontsize=9, fontweight=weight)
         if differences and i > 0:
             image = _draw_difference(places[row + 1, column], crop.of(panel.pixels), crop.of(whole))
             if i == 1:
@@ -256,6 +266,11 @@ def sheet(comparison: Comparison, *, differences: bool = False) -> Any:
                 bar.set_label(f"luma's difference from {cells[0].name}, in levels of 255", fontsize=8)
                 bar.ax.tick_params(labelsize=8)
     return figure
+
+
+def _wrapped(text: str, inches: float, points: float) -> str:
+    """A text in lines that fit that width."""
+    return textwrap.fill(text, max(8, int(inches * 72 / (points * _WIDEST))))
 
 
 def _with_truth(comparison: Comparison) -> list[Panel]:

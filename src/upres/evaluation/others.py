@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 import upres
 from upres.errors import DataError, ScaleError, ToolError, UsageError, WeightsError
 from upres.evaluation import metrics
-from upres.evaluation.protocol import Enlarger
+from upres.evaluation.protocol import PROTOCOLS, Enlarger, ProtocolName
 from upres.images import colour
 from upres.images.resize import imresize
 
@@ -56,12 +56,14 @@ class Candidate:
         enlarger: what is scored.
         parameters: how many it has, where that is known.
         found: how a network of somebody else is called, as it was found out; None for all else.
+        protocols: those that it can be scored under.
     """
 
     name: str
     enlarger: Enlarger
     parameters: int | None = None
     found: str | None = None
+    protocols: tuple[ProtocolName, ...] = PROTOCOLS
 
 
 def label(given: str) -> str:
@@ -88,7 +90,7 @@ def find(
     name = label(given)
     source = given if name == given else given[len(name) + 1 :]
     if source.startswith(COMMAND):
-        return Candidate(name, Command(source.removeprefix(COMMAND), scale))
+        return Candidate(name, Command(source.removeprefix(COMMAND), scale), protocols=("selfexsr", "rgb"))
     scales = [s for s in range(1, _LARGEST_SCALE + 1) if Path(source.replace("{scale}", str(s))).exists()]
     if "{scale}" in source and scales and scale not in scales:
         raise ScaleError(name, scale, scales)
@@ -366,11 +368,12 @@ def foreign_network(path: Path, scale: int, *, name: str) -> Candidate:
     try:
         model = core.read_model(str(path))
     except RuntimeError as error:
-        raise WeightsError(f"{path}: OpenVINO cannot read this file; convert the model to ONNX.") from error
+        raise WeightsError(f"{path}: OpenVINO cannot read this file; give a whole one, best in ONNX.") from error
     if len(model.inputs) != 1:
         raise WeightsError(f"{path}: has {len(model.inputs)} inputs; give a network from one picture to one picture.")
     tried = [(_restores(graph, scale), graph) for graph in _graphs(core, model, scale)]
-    quality, graph = max(tried, key=lambda pair: pair[0], default=(0.0, None))
+    # To a tenth: a network without biases does the same in either range, and the first form is the usual one.
+    quality, graph = max(tried, key=lambda pair: round(pair[0], 1), default=(0.0, None))
     if graph is None or quality < _ENLARGES:
         shape = model.input(0).get_partial_shape()
         raise WeightsError(
@@ -380,7 +383,8 @@ def foreign_network(path: Path, scale: int, *, name: str) -> Candidate:
     is_luma = graph.form.channels == 1
     luma = LumaEngine(graph)
     enlarger = Upscaler(lambda _: luma, name=name, scale=scale, halo=None) if is_luma else RGBNetwork(graph, name)
-    return Candidate(name, enlarger, _float_constants(model), str(graph.form))
+    protocols: tuple[ProtocolName, ...] = PROTOCOLS if is_luma else ("selfexsr", "lapsrn", "rgb")
+    return Candidate(name, enlarger, _float_constants(model), str(graph.form), protocols)
 
 
 def _graphs(core: Any, model: Any, scale: int) -> list[_Graph]:

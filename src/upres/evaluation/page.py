@@ -30,6 +30,11 @@ _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#
 _MARKS = "osD^vP*Xhd<>p"
 _PART = re.compile(r"(<!-- upres report: (\w+) -->\n).*?(<!-- upres report: end -->)", re.DOTALL)
 
+_SPEED = (
+    "Speeds are those of the fastest run on the set's largest picture, beside whatever else the machine did then: "
+    "they are good for their order of magnitude."
+)
+
 _STYLE = """
 :root { color-scheme: light; }
 body { font: 16px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff; margin: 2rem auto; max-width: 75rem;
@@ -75,7 +80,7 @@ def gather(paths: Iterable[Path]) -> Gathered:
     """Read files of scores, and all files of scores and all runs in folders.
 
     Raises:
-        DataError: a path that does not exist, a file given by name that holds no scores, or nothing at all.
+        DataError: a path that does not exist, a file given by name that holds no scores, a damaged one, or nothing.
     """
     files: list[Path] = []
     for path in paths:
@@ -108,12 +113,21 @@ def gather(paths: Iterable[Path]) -> Gathered:
 
 
 def _holds_scores(file: Path) -> bool:
-    return file.suffix == ".json" and f'"format": "{report.FORMAT}"' in file.read_text(encoding="utf-8")[:200]
+    if file.suffix != ".json" or not file.is_file():
+        return False
+    with file.open(encoding="utf-8", errors="replace") as text:
+        return f'"format": "{report.FORMAT}"' in text.read(200)
 
 
 def _run(file: Path) -> Run:
-    with file.open(newline="", encoding="utf-8") as lines:
-        rows = [(int(row["step"]), float(row["psnr"])) for row in csv.DictReader(lines) if row["psnr"]]
+    """A run's validation; empty where there was none, or where another program wrote the file."""
+    with file.open(newline="", encoding="utf-8", errors="replace") as lines:
+        table = csv.DictReader(lines)
+        ours = {"step", "psnr"} <= set(table.fieldnames or ())
+        try:
+            rows = [(int(row["step"]), float(row["psnr"])) for row in table if row["psnr"]] if ours else []
+        except ValueError as error:
+            raise DataError(f"{file}: damaged ({error}); leave this run out.") from error
     return Run(file.parent.name, tuple(step for step, _ in rows), tuple(psnr for _, psnr in rows))
 
 
@@ -153,7 +167,8 @@ def summary(evaluations: Sequence[Evaluation], *, ours: bool = False) -> str:
     for (*_, model, scale), first in sorted(rows.items()):
         cells: list[str] = []
         for name in sets:
-            e, theirs = by_place.get((model, scale, name)), tables.papers(model, name, scale)
+            e = by_place.get((model, scale, name))
+            theirs = tables.paper(e) if e else tables.papers(model, name, scale)
             cells.append(tables.cell(e.psnr, e.ssim) if e else "")
             cells.append(tables.cell(theirs.psnr, theirs.ssim) if theirs else "–")
         parameters = f"{first.parameters:,}" if first.parameters else "–"
@@ -234,6 +249,7 @@ def _trade_offs(evaluations: Sequence[Evaluation]) -> str:
     scored = [e for e in scored if canonical(e.dataset) == dataset]
     scales = sorted({e.scale for e in scored})
     models = sorted({e.model for e in scored} - {"bicubic"})
+    shipped = {record.name for record in upres.models()}
     figure = _figure(3.9 * len(scales) + 1, 7)
     from matplotlib.ticker import LogLocator
 
@@ -249,7 +265,7 @@ def _trade_offs(evaluations: Sequence[Evaluation]) -> str:
                 i = models.index(e.model)
                 style = {"color": _COLOURS[i % len(_COLOURS)], "marker": _MARKS[i % len(_MARKS)], "markersize": 8}
                 place.plot(getattr(e, quantity), e.psnr, linestyle="none", label=e.model, **style)
-                theirs = tables.paper(e)
+                theirs = tables.paper(e) if e.model in shipped else None  # another's parameters are not the paper's
                 if theirs is not None and quantity == "parameters":
                     place.plot(e.parameters, theirs.psnr, linestyle="none", markerfacecolor="none", **style)
             bicubic = [e.psnr for e in scored if (e.scale, e.model) == (scale, "bicubic")]
@@ -263,10 +279,8 @@ def _trade_offs(evaluations: Sequence[Evaluation]) -> str:
             place.grid(alpha=0.3)
     labelled = {label: handle for a in axes.flat for handle, label in zip(*a.get_legend_handles_labels(), strict=True)}
     figure.legend(labelled.values(), labelled.keys(), loc="outside right upper", fontsize=9)
-    heading = (
-        f"<h2>Quality, speed and size</h2><p>On {tables.title(dataset)}. Hollow marks: the papers' own numbers.</p>"
-    )
-    return heading + _svg(figure, "PSNR over speed and over parameters")
+    said = f"On {tables.title(dataset)}. Hollow marks: the papers' own numbers. {_SPEED}"
+    return f"<h2>Quality, speed and size</h2><p>{said}</p>" + _svg(figure, "PSNR over speed and over parameters")
 
 
 def _short(value: float, position: int) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -23,9 +22,10 @@ from upres.evaluation.others import FinishedFolder
 from upres.evaluation.protocol import Enlarger, ProtocolName, Score
 from upres.evaluation.provenance import Provenance
 from upres.files import whole_file
+from upres.inference.runtime import core_count
+from upres.inference.upscaler import Upscaler
 
 FORMAT = "upres-scores-1"
-_WORKERS = min(os.cpu_count() or 1, 8)
 _SPEED_RUNS, _SPEED_SECONDS = 20, 2.0
 
 
@@ -156,8 +156,14 @@ def read_json(path: Path) -> tuple[Provenance, list[Evaluation]]:
         raise DataError(f"{path}: cannot be read as JSON ({error}); give a file of `upres evaluate --json`.") from error
     if not isinstance(fields, dict) or fields.get("format") != FORMAT:  # pyright: ignore[reportUnnecessaryIsInstance]
         raise DataError(f"{path}: not {FORMAT}; give a file of `upres evaluate --json`.")
-    made = Provenance(**{name: fields[name] for name in Provenance.__annotations__})
-    return made, [_evaluation(e) for e in fields["evaluations"]]
+    try:
+        made = Provenance(**{name: fields[name] for name in Provenance.__annotations__})
+        return made, [_evaluation(e) for e in fields["evaluations"]]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DataError(
+            f"{path}: says that it is {FORMAT}, but lacks what that holds ({error}); give a file of "
+            "`upres evaluate --json`."
+        ) from error
 
 
 def _evaluation(record: dict[str, Any]) -> Evaluation:
@@ -185,7 +191,7 @@ def evaluate(
     parameters: int | None = None,
     watch: Callable[[Score], None] = lambda score: None,
 ) -> Evaluation:
-    """Score a model on every picture of a folder, several pictures at a time.
+    """Score a model on every picture of a folder, one picture a core at a time.
 
     Args:
         enlarger: what is scored; `upres.load` makes one.
@@ -195,7 +201,7 @@ def evaluate(
         model: the name that the result carries.
         with_ssim: also compute SSIM.
         with_consistency: also compare each result, reduced again, with what it was made from.
-        with_speed: first time the model alone on the largest picture.
+        with_speed: then also time the model alone, on the largest picture.
         parameters: that the result carries.
         watch: called with each picture's score, in the order of names.
 
@@ -204,11 +210,17 @@ def evaluate(
         UsageError: a picture too small for the scale, or a model that gives another size.
     """
     files = protocol.picture_files(folder)
+    workers = core_count()
+    alone = enlarger.unsplit() if isinstance(enlarger, Upscaler) and len(files) >= workers else enlarger
+
+    samples: dict[Path, int] = {}
 
     def score(file: Path) -> Score:
+        picture = protocol.read_picture(file)
+        samples[file] = picture.size
         return protocol.score(
-            enlarger.of(file.stem) if isinstance(enlarger, FinishedFolder) else enlarger,
-            protocol.read_picture(file),
+            alone.of(file.stem) if isinstance(alone, FinishedFolder) else alone,
+            picture,
             scale,
             protocol_name,
             image=file.stem,
@@ -216,15 +228,15 @@ def evaluate(
             with_consistency=with_consistency,
         )
 
-    speed = None
-    if with_speed and not isinstance(enlarger, FinishedFolder):
-        largest = max((protocol.read_picture(file) for file in files), key=lambda pixels: pixels.size)
-        speed = megapixels_per_second(enlarger, largest, scale, protocol_name)
     scores: list[Score] = []
-    with ThreadPoolExecutor(_WORKERS) as pool:
+    with ThreadPoolExecutor(workers) as pool:
         for result in pool.map(score, files):
             scores.append(result)
             watch(result)
+    speed = None
+    if with_speed and not isinstance(enlarger, FinishedFolder):
+        largest = protocol.read_picture(max(files, key=samples.__getitem__))
+        speed = megapixels_per_second(enlarger, largest, scale, protocol_name)
     precision = getattr(enlarger, "precision", None)
     if precision is not None and protocol_name == "lapsrn":
         precision = "f32"  # its pictures are floats, which never run in bf16

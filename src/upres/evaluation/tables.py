@@ -12,7 +12,7 @@ from upres.evaluation import published, statistics
 from upres.evaluation.protocol import ProtocolName
 from upres.evaluation.published import Published
 from upres.evaluation.report import Evaluation
-from upres.evaluation.testsets import canonical
+from upres.evaluation.testsets import COUNTS, canonical
 
 COLUMNS = ("model", "parameters", "Mpx/s", "PSNR", "SSIM", "consistency", "paper", "difference")
 TITLES = {"set5": "Set5", "set14": "Set14", "bsd100": "BSD100", "urban100": "Urban100"}
@@ -54,8 +54,9 @@ def groups(evaluations: Iterable[Evaluation]) -> list[Group]:
 
 
 def paper(evaluation: Evaluation) -> Published | None:
-    """What the model's paper reports, where the protocol is that of the papers."""
-    if evaluation.protocol != "paper":
+    """What the model's paper reports, where the protocol is that of the papers, and so is the number of pictures."""
+    count = len(evaluation.images)
+    if evaluation.protocol != "paper" or COUNTS.get(canonical(evaluation.dataset), count) != count:
         return None
     return papers(evaluation.model, evaluation.dataset, evaluation.scale)
 
@@ -99,7 +100,10 @@ def comparisons(group: Group) -> Iterator[str]:
         if d is None:
             yield f"{above.model} and {below.model}: too few pictures, or equal ones, to say which is better."
             continue
-        interval = f"{d.mean:+.2f} dB [{d.low:+.2f}, {d.high:+.2f}], above it on {d.wins} of {d.pictures} pictures"
+        nearest = min(abs(d.low), abs(d.high))
+        digits = next((n for n in (2, 3) if round(nearest, n) != 0), 4)  # an end beside 0 shows on which side it lies
+        mean, low, high = (f"{value:+.{digits}f}" for value in (d.mean, d.low, d.high))
+        interval = f"{mean} dB [{low}, {high}], above it on {d.wins} of {d.pictures} pictures"
         verdict = "is better than" if d.is_clear else "is not shown to differ from"
         yield f"{above.model} {verdict} {below.model}: {interval}"
 
@@ -108,7 +112,7 @@ def markdown(found: Sequence[Group]) -> str:
     """A heading, a table and the comparisons for each group."""
     parts: list[str] = []
     for group in found:
-        shown = _used_columns(group)
+        shown = used_columns(group)
         lines = [f"### {group.title}", "", _line(COLUMNS[i] for i in shown)]
         lines.append("|---|" + "---:|" * (len(shown) - 1))
         lines += [_line(row(e)[i] for i in shown) for e in group.evaluations]
@@ -117,8 +121,8 @@ def markdown(found: Sequence[Group]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _used_columns(group: Group) -> list[int]:
-    """The columns that have something to say."""
+def used_columns(group: Group) -> list[int]:
+    """Which of `COLUMNS` have something to say."""
     rows = [row(e) for e in group.evaluations]
     return [i for i in range(len(COLUMNS)) if any(cells[i] not in ("", "–") for cells in rows)]
 

@@ -95,6 +95,15 @@ class Upscaler:
         other.back_projection = rounds
         return other
 
+    def unsplit(self) -> Upscaler:
+        """The same network for callers that run several pictures at once: none is cut for the workers' sake.
+
+        What two tiles share is computed twice; whole pictures, one a core, keep the cores as busy without that.
+        """
+        other = copy.copy(self)
+        other.workers = 1
+        return other
+
     def __call__(self, picture: NDArray[Any], /) -> NDArray[Any]:
         """Enlarge a picture.
 
