@@ -11,7 +11,7 @@ import pyvips
 import tifffile
 from PIL import Image, ImageCms, ImageOps
 
-from upres.images import formats, io
+from upres.images import formats, io, metadata
 from upres.images.io import Picture
 
 P3 = pyvips.Image.black(1, 1, bands=3).copy(interpretation="srgb").icc_export(output_profile="p3")
@@ -47,11 +47,10 @@ def test_profile_exif_and_xmp_survive_in_every_format_that_has_them(tmp_path, ph
         assert result.info["icc_profile"] == P3_PROFILE
         result.load()
         read = result.getexif()
-        if suffix != ".tif":  # libvips writes no EXIF into TIFF; `lost` says so
-            assert read[0x010F].rstrip("\0") == "Maker of cameras"
-            assert read.get_ifd(0x8769)[0x9003].rstrip("\0") == "2024:05:06 07:08:09"
-            assert read.get_ifd(0x8825)[1].rstrip("\0") == "N"
-            assert read.get(0x0112, 1) == 1
+        assert read[0x010F].rstrip("\0") == "Maker of cameras"
+        assert read.get_ifd(0x8769)[0x9003].rstrip("\0") == "2024:05:06 07:08:09"
+        assert read.get_ifd(0x8825)[1].rstrip("\0") == "N"
+        assert read.get(0x0112, 1) == 1
         if suffix in (".jpg", ".png", ".tif"):
             assert result.info["dpi"] == pytest.approx((300, 300), rel=0.01)
         xmp = result.info.get("xmp") or result.info["XML:com.adobe.xmp"]
@@ -115,6 +114,91 @@ def test_iptc_survives(tmp_path, photo):
     image.jpegsave(str(tmp_path / "in.jpg"))
     assert b"A cat !" in through(tmp_path / "in.jpg", tmp_path / "out.jpg").read_bytes()
     assert io.lost(io.read(tmp_path / "in.jpg"), formats.named("png")) == ["IPTC"]
+
+
+def camera_exif(order=None):
+    """Numbers of all kinds, one of them long, one of no meaning but to its maker."""
+    block = exif()
+    block[0x8298] = "© A. Person".encode()
+    block.endian = order or block.endian
+    shot = block.get_ifd(0x8769)
+    shot |= {0x829A: 0.004, 0x8827: 200, 0x9204: -1.5, 0x927C: bytes(range(256)) * 8, 0x9209: 16}
+    block.get_ifd(0x8825).update({2: (47.0, 22.0, 12.34), 5: b"\0", 6: 431.25})
+    return block
+
+
+def said(path):
+    """EXIF by Pillow: about the picture, the shot, the place."""
+    with Image.open(path) as image:
+        read = image.getexif()
+        return dict(read), dict(read.get_ifd(0x8769)), dict(read.get_ifd(0x8825))
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_exif_goes_into_tiff_through_tiff_and_out_of_it(tmp_path, photo, order):
+    Image.fromarray(photo).save(tmp_path / "in.jpg", exif=camera_exif(order))
+    picture, shot, place = said(tmp_path / "in.jpg")
+    for source, target in (("in.jpg", "a.tif"), ("a.tif", "b.tif"), ("b.tif", "out.jpg")):
+        through(tmp_path / source, tmp_path / target)
+        now_picture, now_shot, now_place = said(tmp_path / target)
+        assert {tag: now_picture[tag] for tag in (0x010F, 0x8298)} == {tag: picture[tag] for tag in (0x010F, 0x8298)}
+        assert {tag: now_shot[tag] for tag in shot} == shot
+        assert {tag: now_place[tag] for tag in place} == place
+        assert now_shot.get(0xA002, photo.shape[1]) == photo.shape[1]
+        np.testing.assert_allclose(io.read(tmp_path / target).pixels, io.read(tmp_path / source).pixels, atol=40)
+    assert io.lost(io.read(tmp_path / "a.tif"), formats.named("gif")) == ["EXIF"]
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("big", [False, True])
+def test_tags_of_tiff_files_of_any_form(tmp_path, photo, order, big):
+    tags = [(271, 2, None, "Maker", True), (33432, 2, None, "A. Person", True), (18246, 3, 1, 4, True)]
+    tifffile.imwrite(tmp_path / "in.tif", photo[:20], byteorder=order, bigtiff=big, extratags=tags, metadata=None)
+    for source, suffix in (("in.tif", "tif"), ("out.tif", "jpg")):
+        picture, _, _ = said(through(tmp_path / source, tmp_path / f"out.{suffix}"))
+        assert (picture[271], picture[33432]) == ("Maker", "A. Person")
+        assert picture.get(18246) == (4 if suffix == "tif" else None)  # libexif, in libvips, knows of no rating
+    # written into a file of this form, of two pages
+    pages = np.stack([photo[:20], photo[20:40]])
+    tifffile.imwrite(tmp_path / "out.tif", pages, photometric="rgb", byteorder=order, bigtiff=big, metadata=None)
+    block = camera_exif().tobytes()
+    with (tmp_path / "out.tif").open("r+b") as file:
+        metadata.embed_in_tiff(file, size=(20, 451), exif=block, iptc=None)
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "out.tif"), pages)
+    with tifffile.TiffFile(tmp_path / "out.tif") as out:
+        first = out.pages[0].tags
+        assert first["Make"].value == "Maker of cameras"
+        assert first["ExifTag"].value["ExposureTime"] == 0.004
+        assert first["ExifTag"].value["ExposureBiasValue"] == -1.5
+        assert first["ExifTag"].value["PixelXDimension"] == 451
+        assert first["GPSTag"].value["GPSLatitude"][:4] == (47, 1, 22, 1)
+        assert "Make" not in out.pages[1].tags
+
+
+def test_iptc_goes_into_tiff_and_out_of_it(tmp_path, photo):
+    records = b"\x1c\x02\x78\x00\x07A cat !"
+    tifffile.imwrite(tmp_path / "in.tif", photo, extratags=[(33723, 7, len(records), records, True)])
+    assert io.lost(io.read(tmp_path / "in.tif"), formats.named("png")) == ["IPTC"]
+    with Image.open(through(tmp_path / "in.tif", tmp_path / "a.jpg")) as out:
+        assert out.info["photoshop"][0x0404] == records
+    with tifffile.TiffFile(through(tmp_path / "a.jpg", tmp_path / "b.tif")) as out:
+        assert out.pages[0].tags["IPTCNAA"].value == records
+    assert records in through(tmp_path / "b.tif", tmp_path / "c.jpg").read_bytes()
+
+
+def test_what_is_only_the_first_of_many_is_refused(tmp_path, photo):
+    """A camera's raw file begins with a small picture; an animated PNG looks like a plain one to libvips."""
+    with tifffile.TiffWriter(tmp_path / "raw.nef") as tiff:
+        tiff.write(photo[::8, ::8], subfiletype=1, subifds=1, photometric="rgb")
+        tiff.write(photo, photometric="rgb")
+    tifffile.imwrite(tmp_path / "raw.dng", photo, extratags=[(50706, 1, 4, b"\1\4\0\0", True)], photometric="rgb")
+    for name in ("raw.nef", "raw.dng"):
+        with pytest.raises(io.PictureError, match="is only a preview, as in a camera's raw file; develop it to TIFF"):
+            io.read(tmp_path / name, pages=True)
+    frames = [Image.fromarray(np.roll(photo, 20 * i, axis=1)) for i in range(3)]
+    frames[0].save(tmp_path / "a.png", save_all=True, append_images=frames[1:], duration=50)
+    with pytest.raises(io.PictureError, match="a PNG of 3 frames, of which libvips reads one; give it as WebP"):
+        io.read((tmp_path / "a.png").read_bytes(), pages=True)
 
 
 def test_an_hdr_gain_map_is_named(tmp_path):

@@ -1,0 +1,258 @@
+"""EXIF and IPTC in TIFF files, where libvips keeps neither.
+
+An EXIF block is itself a small TIFF file: a directory of tags about the picture, which refers to one about the shot
+and one about the place. In a TIFF picture the same tags stand in the picture's own directory. Sources: TIFF 6.0; the
+BigTIFF design note; EXIF 2.32, 4.5 and 4.6; Adobe's Photoshop File Formats for the blocks that hold IPTC.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+from collections.abc import Container, Iterable
+from dataclasses import dataclass
+from typing import BinaryIO, Literal, NamedTuple
+
+_LARGEST_BLOCK = 65_527  # bytes of EXIF that a JPEG file can hold
+_EXIF_MARK, _PHOTOSHOP_MARK, _IPTC_NUMBER = b"Exif\0\0", b"Photoshop 3.0\0", 0x0404
+_SHOT, _PLACE, _IPTC = 34665, 34853, 33723
+_WIDTH, _HEIGHT = 40962, 40963
+_NEW_SUBFILE_TYPE, _DNG_VERSION = 254, 50706
+# ImageDescription, Make, Model, Software, DateTime, Artist, HostComputer, Rating, RatingPercent, Copyright, and what
+# Windows writes: the other tags of a picture's own directory say how its pixels are stored.
+_ABOUT_PICTURE = frozenset((270, 271, 272, 305, 306, 315, 316, 18246, 18249, 33432, *range(40091, 40096)))
+# ExifVersion, ComponentsConfiguration, FlashpixVersion, ColorSpace, sizes and the directory for interoperability:
+# not worth a block of their own.
+_FORMAL = frozenset((36864, 37121, 40960, 40961, _WIDTH, _HEIGHT, 40965))
+_LEFT_OUT = frozenset((40965,))  # points to a directory that is not copied
+_LONG, _UNDEFINED, _LONG8 = 4, 7, 16
+_ITEM_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
+_RATIONALS = (5, 10)  # two numbers an item
+
+
+class _Tag(NamedTuple):
+    kind: int
+    value: bytes  # little-endian
+
+
+_Directory = dict[int, _Tag]
+
+
+@dataclass(frozen=True)
+class _Form:
+    """How a TIFF file writes its numbers: in which order of bytes, and offsets in 32 or, as BigTIFF, 64 bits."""
+
+    order: Literal["<", ">"]
+    big: bool
+
+    @property
+    def _offset(self) -> str:
+        return "Q" if self.big else "I"
+
+    @property
+    def _count(self) -> str:
+        return "Q" if self.big else "H"
+
+    @property
+    def pointer_at(self) -> int:
+        """Where the offset of the first directory stands."""
+        return 8 if self.big else 4
+
+    def pack(self, codes: str, *numbers: int) -> bytes:
+        return struct.pack(self.order + codes, *numbers)
+
+    def unpack(self, codes: str, content: bytes) -> tuple[int, ...]:
+        return struct.unpack(self.order + codes, content)
+
+    def pointer(self, offset: int) -> bytes:
+        return self.pack(self._offset, offset)
+
+    def read_pointer(self, file: BinaryIO) -> int:
+        return self.unpack(self._offset, file.read(struct.calcsize(self._offset)))[0]
+
+    def read_records(self, file: BinaryIO) -> list[bytes]:
+        """A directory's records as they are: number, kind, count, and the value or where it stands."""
+        (count,) = self.unpack(self._count, file.read(struct.calcsize(self._count)))
+        length = 20 if self.big else 12
+        content = file.read(min(count, 65_535) * length)
+        return [content[at : at + length] for at in range(0, len(content) - length + 1, length)]
+
+    def directory(self, file: BinaryIO, at: int, wanted: Container[int] | None) -> _Directory:
+        """The tags of the directory at an offset that can be copied, no more than fit into an EXIF block."""
+        file.seek(at)
+        tags: _Directory = {}
+        room = _LARGEST_BLOCK
+        for record in self.read_records(file):
+            number, kind, count = self.unpack(f"HH{self._offset}", record[: 12 if self.big else 8])
+            field = record[12 if self.big else 8 :]
+            length = count * _ITEM_BYTES.get(kind, 0)
+            is_wanted = wanted is None or number in wanted
+            if not is_wanted or length == 0 or length + len(record) > room:
+                continue
+            value = field[:length]
+            if length > len(field):
+                file.seek(self.unpack(self._offset, field)[0])
+                value = file.read(length)
+            if len(value) == length:
+                tags[number] = _Tag(kind, _little_endian(value, kind, self.order))
+                room -= length + len(record)
+        return tags
+
+    def packed(self, tags: _Directory, at: int, *, others: Iterable[bytes] = (), following: int = 0) -> bytes:
+        """A directory that will stand at an offset, its values behind it.
+
+        Args:
+            tags: of it.
+            at: the offset.
+            others: finished records of further tags.
+            following: the offset of the next directory; 0 for none.
+        """
+        records, values = list(others), b""
+        length = 20 if self.big else 12
+        begins = at + struct.calcsize("=" + self._count + self._offset) + length * (len(records) + len(tags))
+        for number, (kind, value) in tags.items():
+            value = _little_endian(value, kind, self.order)
+            head = self.pack(f"HH{self._offset}", number, kind, len(value) // _ITEM_BYTES[kind])
+            width = length - len(head)
+            if len(value) > width:
+                values += bytes(len(values) % 2)
+                field, values = self.pointer(begins + len(values)), values + value
+            else:
+                field = value.ljust(width, b"\0")
+            records.append(head + field)
+        records.sort(key=lambda record: self.unpack("H", record[:2]))
+        return self.pack(self._count, len(records)) + b"".join(records) + self.pointer(following) + values
+
+
+def _little_endian(value: bytes, kind: int, order: str) -> bytes:
+    """Numbers of a tag turned from an order of bytes to little-endian, or back."""
+    width = 4 if kind in _RATIONALS else _ITEM_BYTES[kind]
+    if order == "<" or width == 1:
+        return value
+    return b"".join(value[at : at + width][::-1] for at in range(0, len(value), width))
+
+
+def _opened(file: BinaryIO) -> tuple[_Form, int]:
+    """How a TIFF file is written, and where its first directory stands."""
+    file.seek(0)
+    start = file.read(4)
+    form = _Form(">" if start[:2] == b"MM" else "<", start[2:4] in (b"+\0", b"\0+"))
+    file.seek(form.pointer_at)
+    return form, form.read_pointer(file)
+
+
+def _directories(file: BinaryIO) -> tuple[_Directory, _Directory, _Directory]:
+    """Tags about the picture, the shot and the place; of a damaged file, those that can be read."""
+    found: list[_Directory] = [{}, {}, {}]
+    try:
+        form, first = _opened(file)
+        root = form.directory(file, first, _ABOUT_PICTURE | {_SHOT, _PLACE})
+        pointers = [root.pop(number, None) for number in (_SHOT, _PLACE)]
+        found[0] = root
+        for i, pointer in enumerate(pointers, 1):
+            if pointer is not None:
+                found[i] = form.directory(file, int.from_bytes(pointer.value, "little"), None)
+    except (struct.error, OverflowError, OSError):  # it points to where nothing is
+        pass
+    for number in _LEFT_OUT:
+        found[1].pop(number, None)
+    return found[0], found[1], found[2]
+
+
+def exif_of_tiff(file: BinaryIO) -> bytes | None:
+    """An EXIF block of what a TIFF file says about its first picture; None where a camera or a person said nothing."""
+    picture, shot, place = _directories(file)
+    if not picture and not place and not shot.keys() - _FORMAL:
+        return None
+    form, start = _Form("<", False), 8
+    parts: list[bytes] = []
+    for number, tags in ((_SHOT, shot), (_PLACE, place)):
+        if tags:
+            at = start + sum(map(len, parts))
+            part = form.packed(tags, at)
+            parts.append(part + bytes(len(part) % 2))
+            picture[number] = _Tag(_LONG, struct.pack("<I", at))
+    at = start + sum(map(len, parts))
+    return _EXIF_MARK + b"II*\0" + form.pointer(at) + b"".join(parts) + form.packed(picture, at)
+
+
+def is_preview(file: BinaryIO) -> bool:
+    """Whether a TIFF file's first picture stands for a better one in it, as in a camera's raw file."""
+    try:
+        form, first = _opened(file)
+        tags = form.directory(file, first, {_NEW_SUBFILE_TYPE, _DNG_VERSION})
+    except (struct.error, OverflowError, OSError):
+        return False
+    is_reduced = _NEW_SUBFILE_TYPE in tags and int.from_bytes(tags[_NEW_SUBFILE_TYPE].value, "little") & 1
+    return bool(is_reduced) or _DNG_VERSION in tags
+
+
+def embed_in_tiff(file: BinaryIO, *, size: tuple[int, int], exif: bytes | None, iptc: bytes | None) -> None:
+    """Give a finished TIFF file tags for its first picture; they and a new first directory go to its end.
+
+    Args:
+        file: open for reading and writing.
+        size: height and width of the picture.
+        exif: an EXIF block, whose sizes are replaced.
+        iptc: a block as JPEG files hold it.
+    """
+    picture, shot, place = _directories(io.BytesIO((exif or b"").removeprefix(_EXIF_MARK)))
+    if shot:
+        shot |= {_HEIGHT: _Tag(_LONG, struct.pack("<I", size[0])), _WIDTH: _Tag(_LONG, struct.pack("<I", size[1]))}
+    records_of_iptc = None if iptc is None else iptc_records(iptc)
+    if records_of_iptc is not None:
+        picture[_IPTC] = _Tag(_UNDEFINED, records_of_iptc)
+    form, first = _opened(file)
+    file.seek(first)
+    others = form.read_records(file)
+    following = form.read_pointer(file)
+    end = file.seek(0, io.SEEK_END)
+    file.write(bytes(end % 2))
+    for number, tags in ((_SHOT, shot), (_PLACE, place)):
+        if tags:
+            at = file.tell()
+            part = form.packed(tags, at)
+            file.write(part + bytes(len(part) % 2))
+            picture[number] = _Tag(_LONG8, struct.pack("<Q", at)) if form.big else _Tag(_LONG, struct.pack("<I", at))
+    present = {form.unpack("H", record[:2])[0] for record in others}
+    new = {number: tag for number, tag in picture.items() if number not in present}
+    at = file.tell()
+    file.write(form.packed(new, at, others=others, following=following))
+    file.seek(form.pointer_at)
+    file.write(form.pointer(at))
+
+
+def without_thumbnail(exif: bytes) -> bytes:
+    """An EXIF block whose first directory is its last: the second is that of a thumbnail, which shows the old picture.
+
+    Source: EXIF 2.32, 4.5 (a TIFF header, then directories of 12 bytes an entry that are chained by offsets).
+    """
+    start = 6 if exif[:6] == _EXIF_MARK else 0
+    order = "big" if exif[start : start + 2] == b"MM" else "little"
+    directory = start + int.from_bytes(exif[start + 4 : start + 8], order)
+    following = directory + 2 + 12 * int.from_bytes(exif[directory : directory + 2], order)
+    if following + 4 > len(exif):  # damaged, which libvips will notice
+        return exif
+    return exif[:following] + bytes(4) + exif[following + 4 :]
+
+
+def iptc_block(content: bytes) -> bytes:
+    """IPTC as a JPEG file holds it, from either that or the records alone, as a TIFF file has them."""
+    if not content.startswith(b"\x1c"):
+        return content
+    resource = b"8BIM" + _IPTC_NUMBER.to_bytes(2, "big") + bytes(2) + len(content).to_bytes(4, "big") + content
+    return _PHOTOSHOP_MARK + resource + bytes(len(content) % 2)
+
+
+def iptc_records(block: bytes) -> bytes | None:
+    """The records in what `iptc_block` makes; None where there are none."""
+    at = len(_PHOTOSHOP_MARK)
+    while block[at : at + 4] == b"8BIM" and at + 6 < len(block):
+        number = int.from_bytes(block[at + 4 : at + 6], "big")
+        length_at = at + 6 + (block[at + 6] + 2) // 2 * 2
+        begins = length_at + 4
+        ends = begins + int.from_bytes(block[length_at:begins], "big")
+        if number == _IPTC_NUMBER:
+            return block[begins:ends]
+        at = ends + (ends - begins) % 2
+    return None
