@@ -179,12 +179,9 @@ class Journal:
             raise OutputError(f"{folder}: is not writable ({error.strerror}); give -o to write elsewhere.") from error
 
     def __enter__(self) -> Journal:
-        """Take part; whoever is alone removes what killed processes left."""
-        if fcntl is not None:
-            if self._lock(0):
-                for folder, _, _ in os.walk(self._folder):
-                    remove_unfinished(Path(folder))
-            fcntl.lockf(self._file, fcntl.LOCK_SH, 1, 0)
+        """Take part, and remove what killed processes left."""
+        for folder, _, _ in os.walk(self._folder):
+            remove_unfinished(Path(folder))
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -250,7 +247,7 @@ class Journal:
         return True
 
     def _byte(self, target: Path) -> int:
-        return 1 + int.from_bytes(hashlib.blake2b(os.fsencode(self._name(target)), digest_size=7).digest(), "big")
+        return int.from_bytes(hashlib.blake2b(os.fsencode(self._name(target)), digest_size=7).digest(), "big")
 
     def _name(self, target: Path) -> str:
         return target.relative_to(self._folder).as_posix()
