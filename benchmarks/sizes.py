@@ -2,10 +2,10 @@
 
     python benchmarks/sizes.py [--model espcn] [--memory 1GB] [--json benchmarks/results/sizes-DATE.json]
 
-Each input is the example photo, mirrored until it has a quarter of the result's pixels. Seconds are those of the fastest
-of three runs (one from 100 megapixels up), start-up included; processor seconds are of all threads, and say more where
-other work shares the machine. Memory is the process's own peak (`VmHWM`), so this needs Linux. `from_one_megapixel` is
-what a megapixel takes beyond the first.
+Each input is the example photo, mirrored until it has a quarter of the result's pixels. Seconds are those of the
+fastest of three runs (one from 100 megapixels up), start-up included; processor seconds are of all threads, and say
+more where other work shares the machine. Memory is the process's own peak (`VmHWM`), so this needs Linux.
+`from_one_megapixel` is what a megapixel takes beyond the first.
 """
 
 from __future__ import annotations

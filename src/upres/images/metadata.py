@@ -13,7 +13,7 @@ from collections.abc import Container, Iterable
 from dataclasses import dataclass
 from typing import BinaryIO, Literal, NamedTuple
 
-_LARGEST_BLOCK = 65_527  # bytes of EXIF that a JPEG file can hold
+_LARGEST_TAGS = 65_400  # bytes: a JPEG file holds 65,527 of EXIF, and some are for what is around the tags
 _EXIF_MARK, _PHOTOSHOP_MARK, _IPTC_NUMBER = b"Exif\0\0", b"Photoshop 3.0\0", 0x0404
 _SHOT, _PLACE, _IPTC = 34665, 34853, 33723
 _WIDTH, _HEIGHT = 40962, 40963
@@ -77,17 +77,16 @@ class _Form:
         content = file.read(min(count, 65_535) * length)
         return [content[at : at + length] for at in range(0, len(content) - length + 1, length)]
 
-    def directory(self, file: BinaryIO, at: int, wanted: Container[int] | None) -> _Directory:
-        """The tags of the directory at an offset that can be copied, no more than fit into an EXIF block."""
+    def directory(self, file: BinaryIO, at: int, wanted: Container[int] | None, room: int) -> _Directory:
+        """The tags of the directory at an offset that can be copied, as many as fit into so many bytes."""
         file.seek(at)
         tags: _Directory = {}
-        room = _LARGEST_BLOCK
         for record in self.read_records(file):
             number, kind, count = self.unpack(f"HH{self._offset}", record[: 12 if self.big else 8])
             field = record[12 if self.big else 8 :]
             length = count * _ITEM_BYTES.get(kind, 0)
             is_wanted = wanted is None or number in wanted
-            if not is_wanted or length == 0 or length + len(record) > room:
+            if not is_wanted or length == 0 or _bytes_of(length) > room:
                 continue
             value = field[:length]
             if length > len(field):
@@ -95,7 +94,7 @@ class _Form:
                 value = file.read(length)
             if len(value) == length:
                 tags[number] = _Tag(kind, _little_endian(value, kind, self.order))
-                room -= length + len(record)
+                room -= _bytes_of(length)
         return tags
 
     def packed(self, tags: _Directory, at: int, *, others: Iterable[bytes] = (), following: int = 0) -> bytes:
@@ -124,6 +123,11 @@ class _Form:
         return self.pack(self._count, len(records)) + b"".join(records) + self.pointer(following) + values
 
 
+def _bytes_of(length: int) -> int:
+    """What a tag takes at most, its value of this length included."""
+    return 12 + length + length % 2
+
+
 def _little_endian(value: bytes, kind: int, order: str) -> bytes:
     """Numbers of a tag turned from an order of bytes to little-endian, or back."""
     width = 4 if kind in _RATIONALS else _ITEM_BYTES[kind]
@@ -146,12 +150,13 @@ def _directories(file: BinaryIO) -> tuple[_Directory, _Directory, _Directory]:
     found: list[_Directory] = [{}, {}, {}]
     try:
         form, first = _opened(file)
-        root = form.directory(file, first, _ABOUT_PICTURE | {_SHOT, _PLACE})
+        root = form.directory(file, first, _ABOUT_PICTURE | {_SHOT, _PLACE}, _LARGEST_TAGS)
         pointers = [root.pop(number, None) for number in (_SHOT, _PLACE)]
         found[0] = root
         for i, pointer in enumerate(pointers, 1):
             if pointer is not None:
-                found[i] = form.directory(file, int.from_bytes(pointer.value, "little"), None)
+                taken = sum(_bytes_of(len(tag.value)) for tags in found for tag in tags.values())
+                found[i] = form.directory(file, int.from_bytes(pointer.value, "little"), None, _LARGEST_TAGS - taken)
     except (struct.error, OverflowError, OSError):  # it points to where nothing is
         pass
     for number in _LEFT_OUT:
@@ -180,7 +185,7 @@ def is_preview(file: BinaryIO) -> bool:
     """Whether a TIFF file's first picture stands for a better one in it, as in a camera's raw file."""
     try:
         form, first = _opened(file)
-        tags = form.directory(file, first, {_NEW_SUBFILE_TYPE, _DNG_VERSION})
+        tags = form.directory(file, first, {_NEW_SUBFILE_TYPE, _DNG_VERSION}, _LARGEST_TAGS)
     except (struct.error, OverflowError, OSError):
         return False
     is_reduced = _NEW_SUBFILE_TYPE in tags and int.from_bytes(tags[_NEW_SUBFILE_TYPE].value, "little") & 1
