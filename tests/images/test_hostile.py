@@ -178,6 +178,10 @@ def test_tags_that_make_no_sense(seed, start):
     Image.new("L", (5, 4), 77).save(whole, "TIFF")
     metadata.embed_in_tiff(whole, size=(4, 5), exif=b"Exif\0\0" + content, iptc=bytes(content))
     assert np.asarray(Image.open(whole)).mean() == 77
+    mark = b"Exif\0\0"
+    assert len(metadata.without_thumbnail(mark + content)) == len(mark + content)
+    start = metadata.jpeg_start(mark + content, (4, 5))
+    assert start is None or len(start) == 6 + len(mark + content)
     metadata.iptc_records(b"Photoshop 3.0\0" + b"8BIM\4\4" + content[:30])
     metadata.iptc_records(b"Photoshop 3.0\0" + b"8BIM\4\4")
 

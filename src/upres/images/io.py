@@ -449,10 +449,17 @@ def write_rows(
             if channels < 3 and not format.gray:
                 image = _in_colour(image, picture.carried.get("icc-profile-data"))
             with temporary.open("w+b") as file:
+                start = _start_of(format, picture, (height // picture.pages, width))
+                file.write(start)
+                file.flush()
                 target = pyvips.Target.new_to_descriptor(file.fileno())
                 raw_bytes = height * width * channels * dtype.itemsize
                 options = (encoding or Encoding()).options(format, deep=dtype != np.uint8, raw_bytes=raw_bytes)
-                image.write_to_target(target, format.suffixes[0], **options)
+                keep = {"keep": "icc:xmp:iptc"} if start else {}
+                image.write_to_target(target, format.suffixes[0], **options, **keep)
+                if start:
+                    file.seek(len(start))
+                    file.write(bytes(2))
                 if format.name == "tiff":
                     _embed_in_tiff(file, picture, (height // picture.pages, width))
                 os.fsync(file.fileno())
@@ -463,6 +470,12 @@ def write_rows(
                 raise tiff.failure from None
             reason = _reason(error)
             raise OutputError(f"{path}: could not be written ({reason}); free space or try another format.") from error
+
+
+def _start_of(format: Format, picture: Picture, size: tuple[int, int]) -> bytes:
+    """What stands before that which libvips writes: in a JPEG file, EXIF as it was; see `metadata.jpeg_start`."""
+    exif = picture.carried.get("exif-data") if format.name == "jpeg" else None
+    return b"" if exif is None else metadata.jpeg_start(exif, size) or b""
 
 
 def _embed_in_tiff(file: BinaryIO, picture: Picture, size: tuple[int, int]) -> None:

@@ -1,4 +1,4 @@
-"""EXIF and IPTC in TIFF files, where libvips keeps neither.
+"""EXIF and IPTC where libvips does not keep them: neither in TIFF files, and not all EXIF in JPEG files.
 
 An EXIF block is itself a small TIFF file: a directory of tags about the picture, which refers to one about the shot
 and one about the place. In a TIFF picture the same tags stand in the picture's own directory. Sources: TIFF 6.0; the
@@ -25,7 +25,8 @@ _ABOUT_PICTURE = frozenset((270, 271, 272, 305, 306, 315, 316, 18246, 18249, 334
 # not worth a block of their own.
 _FORMAL = frozenset((36864, 37121, 40960, 40961, _WIDTH, _HEIGHT, 40965))
 _LEFT_OUT = frozenset((40965,))  # points to a directory that is not copied
-_LONG, _UNDEFINED, _LONG8 = 4, 7, 16
+_ORIENTATION, _THUMBNAIL_AT, _THUMBNAIL_BYTES = 274, 513, 514
+_SHORT, _LONG, _UNDEFINED, _LONG8 = 3, 4, 7, 16
 _ITEM_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _RATIONALS = (5, 10)  # two numbers an item
 
@@ -228,17 +229,72 @@ def embed_in_tiff(file: BinaryIO, *, size: tuple[int, int], exif: bytes | None, 
 
 
 def without_thumbnail(exif: bytes) -> bytes:
-    """An EXIF block whose first directory is its last: the second is that of a thumbnail, which shows the old picture.
+    """An EXIF block without its second directory, which is that of a thumbnail and shows the old picture."""
+    block = bytearray(exif.removeprefix(_EXIF_MARK))
+    file = io.BytesIO(block)
+    thumbnail: _Directory = {}
+    try:
+        form, first = _opened(file)
+        file.seek(first)
+        form.read_records(file)
+        pointer_at = file.tell()
+        second = form.read_pointer(file)
+        if form.big:
+            return exif
+        block[pointer_at : pointer_at + 4] = bytes(4)
+        if second:
+            thumbnail = form.directory(file, second, {_THUMBNAIL_AT, _THUMBNAIL_BYTES}, _LARGEST_TAGS)
+    except (struct.error, OverflowError):  # damaged, which libvips will notice
+        pass
+    at, length = (
+        int.from_bytes(thumbnail[number].value, "little") if number in thumbnail else 0
+        for number in (_THUMBNAIL_AT, _THUMBNAIL_BYTES)
+    )
+    length = max(0, min(length, len(block) - at))
+    block[at : at + length] = bytes(length)
+    return _EXIF_MARK + bytes(block)
 
-    Source: EXIF 2.32, 4.5 (a TIFF header, then directories of 12 bytes an entry that are chained by offsets).
+
+def jpeg_start(exif: bytes, size: tuple[int, int]) -> bytes | None:
+    """The first bytes of a JPEG file that has an EXIF block: upright, with its size, else as it was.
+
+    libvips hands EXIF through libexif, which drops the tags that it does not know and writes makers' notes anew. What
+    follows is to be a JPEG file of its own, whose first two bytes, which are then to be made 0, end the block.
+
+    Args:
+        exif: an EXIF block.
+        size: height and width of the picture.
+
+    Returns:
+        None for a block that is too long or damaged.
     """
-    start = 6 if exif[:6] == _EXIF_MARK else 0
-    order = "big" if exif[start : start + 2] == b"MM" else "little"
-    directory = start + int.from_bytes(exif[start + 4 : start + 8], order)
-    following = directory + 2 + 12 * int.from_bytes(exif[directory : directory + 2], order)
-    if following + 4 > len(exif):  # damaged, which libvips will notice
-        return exif
-    return exif[:following] + bytes(4) + exif[following + 4 :]
+    block = bytearray(exif.removeprefix(_EXIF_MARK))
+    length = 2 + len(_EXIF_MARK) + len(block) + 2
+    if length > 65_535:
+        return None
+    file = io.BytesIO(block)
+    try:
+        form, first = _opened(file)
+        if form.big:
+            return None
+        shot = form.directory(file, first, {_SHOT}, _LARGEST_TAGS).get(_SHOT)
+        _set_numbers(block, form, first, {_ORIENTATION: 1})
+        if shot is not None:
+            _set_numbers(block, form, int.from_bytes(shot.value, "little"), {_HEIGHT: size[0], _WIDTH: size[1]})
+    except (struct.error, OverflowError):
+        return None
+    return b"\xff\xd8\xff\xe1" + length.to_bytes(2, "big") + _EXIF_MARK + bytes(block)
+
+
+def _set_numbers(block: bytearray, form: _Form, directory: int, numbers: dict[int, int]) -> None:
+    """Give tags of a directory that are there other values, of 16 bits where these do, else of 32."""
+    (count,) = struct.unpack_from(form.order + "H", block, directory)
+    for at in range(directory + 2, min(directory + 2 + 12 * count, len(block) - 11), 12):
+        (number,) = struct.unpack_from(form.order + "H", block, at)
+        if number in numbers:
+            value = numbers[number]
+            kind, codes = (_SHORT, "HHIHH") if value < 65_536 else (_LONG, "HHII")
+            struct.pack_into(form.order + codes, block, at, number, kind, 1, value, *([0] if kind == _SHORT else []))
 
 
 def iptc_block(content: bytes) -> bytes:
