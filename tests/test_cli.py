@@ -410,8 +410,14 @@ def test_quality_effort_and_format_have_an_effect(picture):
 
 def test_an_option_that_no_result_would_heed_is_refused(picture, tmp_path):
     for arguments, says in (
-        (["-o", "a.jpg", "--effort", 5], "effort is 5, but jpeg has none; leave it out: png, webp, avif, gif have it"),
-        (["-o", "a.tif", "--quality", 50], "quality is 50, but tiff has none; leave it out: jpeg, webp, avif have it"),
+        (
+            ["-o", "a.jpg", "--effort", 5],
+            "effort is 5, but there is none for jpeg; leave it out: png, webp, avif, gif have it",
+        ),
+        (
+            ["-o", "a.tif", "--quality", 50],
+            "quality is 50, but there is none for tiff; leave it out: jpeg, webp, avif have it",
+        ),
         (["-o", "a.webp", "--effort", 7], "effort is 7; for webp it lies between 0 and 6"),
     ):
         done = upres_("upscale", picture, *arguments, cwd=tmp_path)

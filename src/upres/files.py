@@ -70,5 +70,6 @@ def _in_use(path: Path) -> Generator[None]:
         yield
         return
     with path.open("xb") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        with suppress(OSError):  # a file system without locks: then none can be had to remove the file either
+            fcntl.flock(file, fcntl.LOCK_EX)
         yield

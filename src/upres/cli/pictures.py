@@ -214,7 +214,6 @@ def _enlarged(enlarger: Enlarger, call: _Call, source: bytes | Path, target: Pat
 def _folder(call: _Call, root: str, out: str | None) -> None:
     """Every picture of a folder, or that a pattern finds, mirrored into another folder."""
     from upres.inference import folders
-    from upres.inference.folders import Outcome
 
     encoding = call.settings.encoding
     if os.path.isdir(root):
@@ -232,7 +231,7 @@ def _folder(call: _Call, root: str, out: str | None) -> None:
         raise PictureError(f"{root}: no picture in it; give a folder that holds some.")
     encoding.check(*(job.format for job in jobs))
     if call.dry_run:
-        _report(call, (Outcome(job, "planned", 0) for job in jobs), unreadable)
+        _report(call, folders.planned(jobs, call.settings, target), unreadable)
         return
     enlarger = call.enlarger()
     with folders.Journal(target) as journal:

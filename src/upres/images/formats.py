@@ -138,7 +138,9 @@ class Encoding:
         for name, (value, having) in given.items():
             if value is not None and not any(format.name in having for format in formats):
                 names = " and ".join(dict.fromkeys(format.name for format in formats))
-                raise UsageError(f"{name} is {value}, but {names} has none; leave it out: {', '.join(having)} have it.")
+                raise UsageError(
+                    f"{name} is {value}, but there is none for {names}; leave it out: {', '.join(having)} have it."
+                )
         for format in formats:
             efforts = _EFFORTS.get(format.name)
             if self.effort is not None and efforts is not None and self.effort not in efforts:
