@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io as bytes_io
 import struct
 
@@ -17,6 +18,17 @@ from upres.images.io import Picture
 P3 = pyvips.Image.black(1, 1, bands=3).copy(interpretation="srgb").icc_export(output_profile="p3")
 CMYK = pyvips.Image.black(1, 1, bands=3).copy(interpretation="srgb").icc_export(output_profile="cmyk")
 P3_PROFILE, CMYK_PROFILE = (bytes(image.get("icc-profile-data")) for image in (P3, CMYK))
+# 64×64 pixels of blue, made by libheif with x265.
+HEIC = base64.b64decode(
+    """
+    AAAAHGZ0eXBoZWljAAAAAG1pZjFoZWljbWlhZgAAAVZtZXRhAAAAAAAAACFoZGxyAAAAAAAAAABwaWN0AAAAAAAAAAAAAAAAAAAA
+    ACJpbG9jAAAAAERAAAEAAQAAAAABegABAAAAAAAAABoAAAAjaWluZgAAAAAAAQAAABVpbmZlAgAAAAABAABodmMxAAAAAA5waXRt
+    AAAAAAABAAAA1mlwcnAAAAC3aXBjbwAAAHhodmNDAQNwAAAAkAAAAAAAHvAA/P34+AAADwNgAAEAGEABDAH//wNwAAADAJAAAAMA
+    AAMAHroCQGEAAQArQgEBA3AAAAMAkAAAAwAAAwAeoCCBBZbqSSmubgIaDAgAAAMAyAAAAwAIQGIAAQAHRAHBcrAiQAAAABNjb2xy
+    bmNseAABAA0ABoAAAAAUaXNwZQAAAAAAAABAAAAAQAAAABBwaXhpAAAAAAMICAgAAAAXaXBtYQAAAAAAAAABAAEEgQIDBAAAACJt
+    ZGF0AAAAFigBrxmA93yFN//3tyEe8W7/NwV4tHA=
+    """
+)
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"/></x:xmpmeta>'
 
 
@@ -73,6 +85,17 @@ def test_orientation_is_applied_once(tmp_path, orientation):
             shown = np.asarray(ImageOps.exif_transpose(result).convert("RGB"))
         assert shown.shape == upright.shape
         assert np.abs(shown.astype(int) - upright).mean() < 3
+
+
+@pytest.mark.parametrize("stated", [b'<d tiff:Orientation="6"/>', b"<tiff:Orientation>6</tiff:Orientation>"])
+def test_orientation_in_xmp_is_that_of_the_pixels(tmp_path, photo, stated):
+    image = pyvips.Image.new_from_array(photo).copy()
+    image.set_type(pyvips.GValue.blob_type, "xmp-data", XMP.replace(b"<rdf", stated + b"<rdf"))
+    image.set_type(pyvips.GValue.gint_type, "orientation", 6)
+    image.jpegsave(str(tmp_path / "in.jpg"))
+    with Image.open(through(tmp_path / "in.jpg", tmp_path / "out.jpg")) as out:
+        assert out.size == (300, 451)
+        assert out.info["xmp"] == XMP.replace(b"<rdf", stated.replace(b"6", b"1") + b"<rdf")
 
 
 @pytest.mark.parametrize("orientation", range(2, 9))
@@ -205,6 +228,14 @@ def test_iptc_goes_into_tiff_and_out_of_it(tmp_path, photo):
     with tifffile.TiffFile(through(tmp_path / "a.jpg", tmp_path / "b.tif")) as out:
         assert out.pages[0].tags["IPTCNAA"].value == records
     assert records in through(tmp_path / "b.tif", tmp_path / "c.jpg").read_bytes()
+
+
+def test_photos_of_phones_are_refused_for_what_they_are():
+    """The libvips that is installed with upres has no decoder of HEVC."""
+    with pytest.raises(
+        io.PictureError, match=r"not a picture that upres can read \(heif: .* export it as JPEG, PNG or"
+    ):
+        io.read(HEIC)
 
 
 def test_what_is_only_the_first_of_many_is_refused(tmp_path, photo):

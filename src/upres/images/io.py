@@ -296,6 +296,8 @@ def _carried(image: pyvips.Image) -> dict[str, Any]:
     if "exif-data" in blocks:
         exif = blocks.pop("exif-data")
         blocks |= {"exif-data": metadata.without_thumbnail(exif)} if tags - _EXIF_OF_LIBVIPS else {}
+    if "xmp-data" in blocks:
+        blocks["xmp-data"] = metadata.upright_xmp(blocks["xmp-data"])
     if "iptc-data" in blocks:
         blocks["iptc-data"] = metadata.iptc_block(blocks["iptc-data"])
     return blocks | {name: image.get(name) for name in sorted(names)}

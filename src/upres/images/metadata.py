@@ -1,4 +1,4 @@
-"""EXIF and IPTC where libvips does not keep them: neither in TIFF files, and not all EXIF in JPEG files.
+"""What libvips does not keep: EXIF and IPTC in TIFF files, rare EXIF in JPEG files; and orientation in XMP, made 1.
 
 An EXIF block is itself a small TIFF file: a directory of tags about the picture, which refers to one about the shot
 and one about the place. In a TIFF picture the same tags stand in the picture's own directory. Sources: TIFF 6.0; the
@@ -8,6 +8,7 @@ BigTIFF design note; EXIF 2.32, 4.5 and 4.6; Adobe's Photoshop File Formats for 
 from __future__ import annotations
 
 import io
+import re
 import struct
 from collections.abc import Container, Iterable
 from dataclasses import dataclass
@@ -253,6 +254,11 @@ def without_thumbnail(exif: bytes) -> bytes:
     length = max(0, min(length, len(block) - at))
     block[at : at + length] = bytes(length)
     return _EXIF_MARK + bytes(block)
+
+
+def upright_xmp(xmp: bytes) -> bytes:
+    """An XMP packet whose orientation, if it states one, is 1, as an attribute or an element."""
+    return re.sub(rb"(tiff:Orientation(?:\s*=\s*[\"']|>\s*))[2-8]", rb"\g<1>1", xmp)
 
 
 def jpeg_start(exif: bytes, size: tuple[int, int]) -> bytes | None:
