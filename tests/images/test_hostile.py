@@ -180,8 +180,8 @@ def test_tags_that_make_no_sense(seed, start):
     assert np.asarray(Image.open(whole)).mean() == 77
     mark = b"Exif\0\0"
     assert len(metadata.without_thumbnail(mark + content)) == len(mark + content)
-    start = metadata.jpeg_start(mark + content, (4, 5))
-    assert start is None or len(start) == 6 + len(mark + content)
+    start = metadata.jpeg_start(mark + content, size=(4, 5), pixels_per_mm=(0.0, 1e9))
+    assert start is None or len(start) == 24 + len(mark + content)
     metadata.iptc_records(b"Photoshop 3.0\0" + b"8BIM\4\4" + content[:30])
     metadata.iptc_records(b"Photoshop 3.0\0" + b"8BIM\4\4")
 

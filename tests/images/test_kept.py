@@ -180,7 +180,7 @@ def test_exif_in_jpeg_stays_as_it_was(tmp_path, photo, order, orientation):
     block[0x0112], block[0x013C], block[18246] = orientation, "computer", 4
     note = b"Nikon\0\2\x10\0\0II*\0\x08\0\0\0\1\0" + bytes(range(100))
     block.get_ifd(0x8769).update({0x927C: note, 0x9400: 21.5, 0xFDE8: "Owner", 0xA002: 451, 0xA003: 300})
-    Image.fromarray(photo).save(tmp_path / "in.jpg", exif=block)
+    Image.fromarray(photo).save(tmp_path / "in.jpg", exif=block, dpi=(300, 300))
     before, after = (said(path) for path in (tmp_path / "in.jpg", through(tmp_path / "in.jpg", tmp_path / "out.jpg")))
     turned = orientation == 6
     before[0][0x0112] = 1
@@ -190,6 +190,7 @@ def test_exif_in_jpeg_stays_as_it_was(tmp_path, photo, order, orientation):
     assert content.count(b"Exif\0\0") == 1
     assert note in content
     with Image.open(tmp_path / "out.jpg") as out:
+        assert out.info["dpi"] == (300, 300)
         assert out.size == ((300, 451) if turned else (451, 300))
         assert np.abs(np.asarray(out).astype(int) - io.read(tmp_path / "in.jpg").pixels).mean() < 3
 

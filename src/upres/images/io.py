@@ -477,7 +477,9 @@ def write_rows(
 def _start_of(format: Format, picture: Picture, size: tuple[int, int]) -> bytes:
     """What stands before that which libvips writes: in a JPEG file, EXIF as it was; see `metadata.jpeg_start`."""
     exif = picture.carried.get("exif-data") if format.name == "jpeg" else None
-    return b"" if exif is None else metadata.jpeg_start(exif, size) or b""
+    if exif is None:
+        return b""
+    return metadata.jpeg_start(exif, size=size, pixels_per_mm=picture.pixels_per_mm) or b""
 
 
 def _embed_in_tiff(file: BinaryIO, picture: Picture, size: tuple[int, int]) -> None:

@@ -261,7 +261,7 @@ def upright_xmp(xmp: bytes) -> bytes:
     return re.sub(rb"(tiff:Orientation(?:\s*=\s*[\"']|>\s*))[2-8]", rb"\g<1>1", xmp)
 
 
-def jpeg_start(exif: bytes, size: tuple[int, int]) -> bytes | None:
+def jpeg_start(exif: bytes, *, size: tuple[int, int], pixels_per_mm: tuple[float, float]) -> bytes | None:
     """The first bytes of a JPEG file that has an EXIF block: upright, with its size, else as it was.
 
     libvips hands EXIF through libexif, which drops the tags that it does not know and writes makers' notes anew. What
@@ -270,6 +270,7 @@ def jpeg_start(exif: bytes, size: tuple[int, int]) -> bytes | None:
     Args:
         exif: an EXIF block.
         size: height and width of the picture.
+        pixels_per_mm: across and down; 1 for what is unknown, as libvips has it.
 
     Returns:
         None for a block that is too long or damaged.
@@ -289,7 +290,14 @@ def jpeg_start(exif: bytes, size: tuple[int, int]) -> bytes | None:
             _set_numbers(block, form, int.from_bytes(shot.value, "little"), {_HEIGHT: size[0], _WIDTH: size[1]})
     except (struct.error, OverflowError):
         return None
-    return b"\xff\xd8\xff\xe1" + length.to_bytes(2, "big") + _EXIF_MARK + bytes(block)
+    return b"\xff\xd8" + _jfif(pixels_per_mm) + b"\xff\xe1" + length.to_bytes(2, "big") + _EXIF_MARK + bytes(block)
+
+
+def _jfif(pixels_per_mm: tuple[float, float]) -> bytes:
+    """The segment that states a JPEG file's resolution in pixels an inch. Source: JFIF 1.02."""
+    is_known = pixels_per_mm != (1, 1)
+    densities = [min(max(round(density * 25.4), 1), 65_535) if is_known else 1 for density in pixels_per_mm]
+    return b"\xff\xe0\0\x10JFIF\0\1\2" + struct.pack(">BHHBB", is_known, *densities, 0, 0)
 
 
 def _set_numbers(block: bytearray, form: _Form, directory: int, numbers: dict[int, int]) -> None:
