@@ -449,6 +449,30 @@ def test_quality_effort_and_format_have_an_effect(picture):
     assert io.format_of(picture.with_name("photo-x2.avif")).name == "avif"
 
 
+def test_an_option_that_no_result_would_heed_is_refused(picture, tmp_path):
+    for arguments, says in (
+        (
+            ["-o", "a.jpg", "--effort", 5],
+            "effort is 5, but there is none for jpeg; leave it out: png, webp, avif, gif have it",
+        ),
+        (
+            ["-o", "a.tif", "--quality", 50],
+            "quality is 50, but there is none for tiff; leave it out: jpeg, webp, avif have it",
+        ),
+        (["-o", "a.webp", "--effort", 7], "effort is 7; for webp it lies between 0 and 6"),
+    ):
+        done = upres_("upscale", picture, *arguments, cwd=tmp_path)
+        assert done.returncode == 2
+        assert says in done.stderr
+    mixed = tmp_path / "mixed"
+    mixed.mkdir()
+    for suffix in (".png", ".jpg"):
+        io.write(io.read(picture), mixed / f"a{suffix}")
+    assert upres_("upscale", mixed, "-m", "bicubic", "-o", tmp_path / "out", "--effort", 1).returncode == 0
+    named = [mixed / "a.png", mixed / "a.jpg"]
+    assert upres_("upscale", *named, "-m", "bicubic", "--quality", 50).returncode == 0
+
+
 def test_what_a_format_cannot_carry_is_said(tmp_path, photo):
     caption = b"Photoshop 3.0\x008BIM\x04\x04\0\0\0\0\0\x0c\x1c\x02\x78\x00\x07A cat !"
     io.write(Picture(photo, {"iptc-data": caption}), tmp_path / "a.jpg")

@@ -10,6 +10,11 @@ from pathlib import Path
 
 from upres.errors import OutputError
 
+try:
+    import fcntl
+except ImportError:  # Windows, which removes no file that is open
+    fcntl = None
+
 _PREFIX = ".upres-"
 
 
@@ -23,8 +28,9 @@ def whole_file(path: str | os.PathLike[str]) -> Generator[Path]:
     path = Path(path)
     temporary = path.with_name(f"{_PREFIX}{secrets.token_hex(6)}{path.suffix}")
     try:
-        yield temporary
-        os.replace(temporary, path)
+        with _in_use(temporary):
+            yield temporary
+            os.replace(temporary, path)
     except OSError as error:
         reason = error.strerror or str(error)
         raise OutputError(f"{path}: could not be written ({reason}); free space or choose another place.") from error
@@ -46,6 +52,24 @@ def make_folder(folder: Path) -> None:
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Remove the temporary files that a killed process left in a folder where no other process writes."""
+    """Remove the temporary files of killed processes from a folder; those in use are left."""
     for path in folder.glob(f"{_PREFIX}*"):
-        path.unlink(missing_ok=True)
+        with suppress(OSError):  # in use; or somebody else was faster, or may do what we may not
+            if fcntl is None:
+                path.unlink()
+                continue
+            with path.open("rb") as file:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                path.unlink()
+
+
+@contextmanager
+def _in_use(path: Path) -> Generator[None]:
+    """Make a file and lock it; the system lets go of it with the process, however that ends."""
+    if fcntl is None:
+        yield
+        return
+    with path.open("xb") as file:
+        with suppress(OSError):  # a file system without locks: then none can be had to remove the file either
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield

@@ -87,7 +87,11 @@ def test_a_folder_does_not_hide_a_model_of_the_same_name(tmp_path, monkeypatch):
     (tmp_path / "espcn").mkdir()
     monkeypatch.chdir(tmp_path)
     assert find("espcn", 2).parameters == 21_284
-    assert isinstance(find("./espcn", 2).enlarger, others.FinishedFolder)
+    finished = find("./espcn", 2).enlarger
+    assert isinstance(finished, others.FinishedFolder)
+    for ask in (finished, finished.luma):
+        with pytest.raises(UsageError, match="espcn: holds finished pictures and enlarges none; name a model"):
+            ask(np.zeros((4, 4)))
 
 
 def test_a_network_for_enlarged_luma_is_given_enlarged_luma(tmp_path):

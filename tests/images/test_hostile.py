@@ -4,21 +4,27 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import struct
 import subprocess
 import sys
 import threading
 import zlib
+from io import BytesIO
 
 import numpy as np
 import pytest
 import pyvips
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
 
 from upres.errors import PictureError
-from upres.images import io
+from upres.images import io, metadata
 from upres.images.io import Picture
 
 FUZZED = int(os.environ.get("UPRES_FUZZED", "600"))
+EXAMPLES = int(os.environ.get("UPRES_EXAMPLES", "100"))
 SECONDS, BYTES = 10, 1_500_000_000
 
 FUZZ = """
@@ -42,7 +48,10 @@ def own_peak():
 folder, first, count, limit = Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4])
 resource.setrlimit(resource.RLIMIT_AS, (limit * 4, limit * 4))  # address space, of which threads reserve much
 seeds = sorted(folder.glob("seed.*"))
-enlarger = Enlarger(Settings(model="bicubic", wanted=Wanted(scale=2), encoding=Encoding()), memory=limit)
+enlargers = [
+    Enlarger(Settings(model=model, wanted=Wanted(scale=2), encoding=Encoding()), memory=limit)
+    for model in ("bicubic", "bicubic", "espcn")
+]
 for number in range(first, first + count):
     random = np.random.default_rng(number)
     seed = seeds[number % len(seeds)]
@@ -61,6 +70,7 @@ for number in range(first, first + count):
         content = content[: random.integers(1, len(content) + 1)]
     started, result = time.perf_counter(), "refused"
     print(json.dumps({"number": number, "seed": seed.name, "begins": True}), flush=True)
+    enlarger = enlargers[number % 3]
     target = folder / f"out-{first}.tif"
     try:
         done = enlarger.file(bytes(content), target, format=formats.named("tiff"), max_pixels=4_000_000)
@@ -71,7 +81,9 @@ for number in range(first, first + count):
     except PictureError:
         pass
     peak = own_peak()
-    print(json.dumps({"number": number, "result": result, "seconds": time.perf_counter() - started, "peak": peak}))
+    seconds = time.perf_counter() - started
+    record = {"number": number, "model": enlarger.settings.model, "result": result, "seconds": seconds, "peak": peak}
+    print(json.dumps(record))
 """
 
 
@@ -95,6 +107,12 @@ def seeds(tmp_path_factory, photo):
     image.pngsave(str(folder / "seed.palette.png"), palette=True)
     image.pngsave(str(folder / "seed.interlaced.png"), interlace=True)
     image.jpegsave(str(folder / "seed.progressive.jpg"), interlace=True)
+    exif = Image.Exif()
+    exif[0x010F] = "Maker"
+    exif.get_ifd(0x8769)[0x829A] = 0.004
+    exif.get_ifd(0x8825)[2] = (47.0, 22.0, 12.34)
+    Image.fromarray(small).save(folder / "seed.exif.jpg", exif=exif)
+    io.write(io.read(folder / "seed.exif.jpg"), folder / "seed.exif.tif")
     return folder
 
 
@@ -120,12 +138,52 @@ def test_mutated_files_of_every_format(seeds):
     assert len(results) == FUZZED
     kinds = {kind: sum(r["result"] == kind for r in results) for kind in ("refused", "enlarged", "wrong")}
     slowest, peak = max(r["seconds"] for r in results), max(r["peak"] for r in results)
-    print(f"\n{FUZZED} files: {kinds}, slowest {slowest:.2f} s, peak {peak / 1e6:.0f} MB")
+    by_network = sum((r["model"], r["result"]) == ("espcn", "enlarged") for r in results)
+    print(f"\n{FUZZED} files: {kinds}, {by_network} of them by a network")
+    print(f"slowest {slowest:.2f} s, peak {peak / 1e6:.0f} MB")
     assert kinds["wrong"] == 0
     assert kinds["refused"] > FUZZED / 20
     assert kinds["enlarged"] > FUZZED / 20
+    assert by_network > FUZZED / 60
     assert slowest < SECONDS
     assert peak < BYTES
+
+
+@settings(max_examples=EXAMPLES, deadline=None)
+@given(st.integers(0, 2**32), st.sampled_from([b"II*\0", b"MM\0*", b"II+\0\x08\0\0\0", b"MM\0+\0\x08\0\0"]))
+def test_tags_that_make_no_sense(seed, start):
+    """Directories of random records that point anywhere, to themselves too, are read and written without a failure."""
+    numbers = random.Random(seed)
+    content = bytearray(numbers.randbytes(600))
+    content[: len(start)] = start
+    order = "<" if start[:1] == b"I" else ">"
+    is_big = b"+" in start
+    struct.pack_into(f"{order}{'Q' if is_big else 'I'}", content, 8 if is_big else 4, 16)
+    struct.pack_into(f"{order}{'Q' if is_big else 'H'}", content, 16, numbers.choice([0, 5, 20, 65_535]))
+    for i in range(20):
+        at = (24 + 20 * i) if is_big else (18 + 12 * i)
+        tag, kind = numbers.choice([271, 306, 34665, 34853, 40962, 33432, 254]), numbers.randrange(20)
+        struct.pack_into(f"{order}HH", content, at, tag, kind)
+        struct.pack_into(
+            f"{order}{'QQ' if is_big else 'II'}",
+            content,
+            at + 4,
+            *(numbers.choice([1, 4, 16, 999, 2**31]) for _ in "ab"),
+        )
+    file = BytesIO(content)
+    assert metadata.is_preview(file) in (False, True)
+    block = metadata.exif_of_tiff(file)
+    assert block is None or len(block) <= 65_527
+    whole = BytesIO()
+    Image.new("L", (5, 4), 77).save(whole, "TIFF")
+    metadata.embed_in_tiff(whole, size=(4, 5), exif=b"Exif\0\0" + content, iptc=bytes(content))
+    assert np.asarray(Image.open(whole)).mean() == 77
+    mark = b"Exif\0\0"
+    assert len(metadata.without_thumbnail(mark + content)) == len(mark + content)
+    start = metadata.jpeg_start(mark + content, size=(4, 5), pixels_per_mm=(0.0, 1e9))
+    assert start is None or len(start) == 24 + len(mark + content)
+    metadata.iptc_records(b"Photoshop 3.0\0" + b"8BIM\4\4" + content[:30])
+    metadata.iptc_records(b"Photoshop 3.0\0" + b"8BIM\4\4")
 
 
 def png(width, height, data=b""):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io as bytes_io
 import struct
 
@@ -11,12 +12,23 @@ import pyvips
 import tifffile
 from PIL import Image, ImageCms, ImageOps
 
-from upres.images import formats, io
+from upres.images import formats, io, metadata
 from upres.images.io import Picture
 
 P3 = pyvips.Image.black(1, 1, bands=3).copy(interpretation="srgb").icc_export(output_profile="p3")
 CMYK = pyvips.Image.black(1, 1, bands=3).copy(interpretation="srgb").icc_export(output_profile="cmyk")
 P3_PROFILE, CMYK_PROFILE = (bytes(image.get("icc-profile-data")) for image in (P3, CMYK))
+# 64×64 pixels of blue, made by libheif with x265.
+HEIC = base64.b64decode(
+    """
+    AAAAHGZ0eXBoZWljAAAAAG1pZjFoZWljbWlhZgAAAVZtZXRhAAAAAAAAACFoZGxyAAAAAAAAAABwaWN0AAAAAAAAAAAAAAAAAAAA
+    ACJpbG9jAAAAAERAAAEAAQAAAAABegABAAAAAAAAABoAAAAjaWluZgAAAAAAAQAAABVpbmZlAgAAAAABAABodmMxAAAAAA5waXRt
+    AAAAAAABAAAA1mlwcnAAAAC3aXBjbwAAAHhodmNDAQNwAAAAkAAAAAAAHvAA/P34+AAADwNgAAEAGEABDAH//wNwAAADAJAAAAMA
+    AAMAHroCQGEAAQArQgEBA3AAAAMAkAAAAwAAAwAeoCCBBZbqSSmubgIaDAgAAAMAyAAAAwAIQGIAAQAHRAHBcrAiQAAAABNjb2xy
+    bmNseAABAA0ABoAAAAAUaXNwZQAAAAAAAABAAAAAQAAAABBwaXhpAAAAAAMICAgAAAAXaXBtYQAAAAAAAAABAAEEgQIDBAAAACJt
+    ZGF0AAAAFigBrxmA93yFN//3tyEe8W7/NwV4tHA=
+    """
+)
 XMP = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:RDF xmlns:rdf="http://www.w3.org/1999/02/22-rdf-syntax-ns#"/></x:xmpmeta>'
 
 
@@ -47,11 +59,10 @@ def test_profile_exif_and_xmp_survive_in_every_format_that_has_them(tmp_path, ph
         assert result.info["icc_profile"] == P3_PROFILE
         result.load()
         read = result.getexif()
-        if suffix != ".tif":  # libvips writes no EXIF into TIFF; `lost` says so
-            assert read[0x010F].rstrip("\0") == "Maker of cameras"
-            assert read.get_ifd(0x8769)[0x9003].rstrip("\0") == "2024:05:06 07:08:09"
-            assert read.get_ifd(0x8825)[1].rstrip("\0") == "N"
-            assert read.get(0x0112, 1) == 1
+        assert read[0x010F].rstrip("\0") == "Maker of cameras"
+        assert read.get_ifd(0x8769)[0x9003].rstrip("\0") == "2024:05:06 07:08:09"
+        assert read.get_ifd(0x8825)[1].rstrip("\0") == "N"
+        assert read.get(0x0112, 1) == 1
         if suffix in (".jpg", ".png", ".tif"):
             assert result.info["dpi"] == pytest.approx((300, 300), rel=0.01)
         xmp = result.info.get("xmp") or result.info["XML:com.adobe.xmp"]
@@ -74,6 +85,17 @@ def test_orientation_is_applied_once(tmp_path, orientation):
             shown = np.asarray(ImageOps.exif_transpose(result).convert("RGB"))
         assert shown.shape == upright.shape
         assert np.abs(shown.astype(int) - upright).mean() < 3
+
+
+@pytest.mark.parametrize("stated", [b'<d tiff:Orientation="6"/>', b"<tiff:Orientation>6</tiff:Orientation>"])
+def test_orientation_in_xmp_is_that_of_the_pixels(tmp_path, photo, stated):
+    image = pyvips.Image.new_from_array(photo).copy()
+    image.set_type(pyvips.GValue.blob_type, "xmp-data", XMP.replace(b"<rdf", stated + b"<rdf"))
+    image.set_type(pyvips.GValue.gint_type, "orientation", 6)
+    image.jpegsave(str(tmp_path / "in.jpg"))
+    with Image.open(through(tmp_path / "in.jpg", tmp_path / "out.jpg")) as out:
+        assert out.size == (300, 451)
+        assert out.info["xmp"] == XMP.replace(b"<rdf", stated.replace(b"6", b"1") + b"<rdf")
 
 
 @pytest.mark.parametrize("orientation", range(2, 9))
@@ -115,6 +137,121 @@ def test_iptc_survives(tmp_path, photo):
     image.jpegsave(str(tmp_path / "in.jpg"))
     assert b"A cat !" in through(tmp_path / "in.jpg", tmp_path / "out.jpg").read_bytes()
     assert io.lost(io.read(tmp_path / "in.jpg"), formats.named("png")) == ["IPTC"]
+
+
+def camera_exif(order=None):
+    """Numbers of all kinds, one of them long, one of no meaning but to its maker."""
+    block = exif()
+    block[0x8298] = "© A. Person".encode()
+    block.endian = order or block.endian
+    shot = block.get_ifd(0x8769)
+    shot |= {0x829A: 0.004, 0x8827: 200, 0x9204: -1.5, 0x927C: bytes(range(256)) * 8, 0x9209: 16}
+    block.get_ifd(0x8825).update({2: (47.0, 22.0, 12.34), 5: b"\0", 6: 431.25})
+    return block
+
+
+def said(path):
+    """EXIF by Pillow: about the picture, the shot, the place."""
+    with Image.open(path) as image:
+        read = image.getexif()
+        return dict(read), dict(read.get_ifd(0x8769)), dict(read.get_ifd(0x8825))
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_exif_goes_into_tiff_through_tiff_and_out_of_it(tmp_path, photo, order):
+    Image.fromarray(photo).save(tmp_path / "in.jpg", exif=camera_exif(order))
+    picture, shot, place = said(tmp_path / "in.jpg")
+    for source, target in (("in.jpg", "a.tif"), ("a.tif", "b.tif"), ("b.tif", "out.jpg")):
+        through(tmp_path / source, tmp_path / target)
+        now_picture, now_shot, now_place = said(tmp_path / target)
+        assert {tag: now_picture[tag] for tag in (0x010F, 0x8298)} == {tag: picture[tag] for tag in (0x010F, 0x8298)}
+        assert {tag: now_shot[tag] for tag in shot} == shot
+        assert {tag: now_place[tag] for tag in place} == place
+        assert now_shot.get(0xA002, photo.shape[1]) == photo.shape[1]
+        np.testing.assert_allclose(io.read(tmp_path / target).pixels, io.read(tmp_path / source).pixels, atol=40)
+    assert io.lost(io.read(tmp_path / "a.tif"), formats.named("gif")) == ["EXIF"]
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("orientation", [1, 6])
+def test_exif_in_jpeg_stays_as_it_was(tmp_path, photo, order, orientation):
+    """Tags that libexif drops, and a maker's note that it would write anew, though it points into the block."""
+    block = camera_exif(order)
+    block[0x0112], block[0x013C], block[18246] = orientation, "computer", 4
+    note = b"Nikon\0\2\x10\0\0II*\0\x08\0\0\0\1\0" + bytes(range(100))
+    block.get_ifd(0x8769).update({0x927C: note, 0x9400: 21.5, 0xFDE8: "Owner", 0xA002: 451, 0xA003: 300})
+    Image.fromarray(photo).save(tmp_path / "in.jpg", exif=block, dpi=(300, 300))
+    before, after = (said(path) for path in (tmp_path / "in.jpg", through(tmp_path / "in.jpg", tmp_path / "out.jpg")))
+    turned = orientation == 6
+    before[0][0x0112] = 1
+    before[1].update({0xA002: 300, 0xA003: 451} if turned else {})
+    assert after == before
+    content = (tmp_path / "out.jpg").read_bytes()
+    assert content.count(b"Exif\0\0") == 1
+    assert note in content
+    with Image.open(tmp_path / "out.jpg") as out:
+        assert out.info["dpi"] == (300, 300)
+        assert out.size == ((300, 451) if turned else (451, 300))
+        assert np.abs(np.asarray(out).astype(int) - io.read(tmp_path / "in.jpg").pixels).mean() < 3
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("big", [False, True])
+def test_tags_of_tiff_files_of_any_form(tmp_path, photo, order, big):
+    tags = [(271, 2, None, "Maker", True), (33432, 2, None, "A. Person", True), (18246, 3, 1, 4, True)]
+    tifffile.imwrite(tmp_path / "in.tif", photo[:20], byteorder=order, bigtiff=big, extratags=tags, metadata=None)
+    for source, suffix in (("in.tif", "tif"), ("out.tif", "jpg")):
+        picture, _, _ = said(through(tmp_path / source, tmp_path / f"out.{suffix}"))
+        assert (picture[271], picture[33432], picture[18246]) == ("Maker", "A. Person", 4)
+    # written into a file of this form, of two pages
+    pages = np.stack([photo[:20], photo[20:40]])
+    tifffile.imwrite(tmp_path / "out.tif", pages, photometric="rgb", byteorder=order, bigtiff=big, metadata=None)
+    block = camera_exif().tobytes()
+    with (tmp_path / "out.tif").open("r+b") as file:
+        metadata.embed_in_tiff(file, size=(20, 451), exif=block, iptc=None)
+    np.testing.assert_array_equal(tifffile.imread(tmp_path / "out.tif"), pages)
+    with tifffile.TiffFile(tmp_path / "out.tif") as out:
+        first = out.pages[0].tags
+        assert first["Make"].value == "Maker of cameras"
+        assert first["ExifTag"].value["ExposureTime"] == 0.004
+        assert first["ExifTag"].value["ExposureBiasValue"] == -1.5
+        assert first["ExifTag"].value["PixelXDimension"] == 451
+        assert first["GPSTag"].value["GPSLatitude"][:4] == (47, 1, 22, 1)
+        assert "Make" not in out.pages[1].tags
+
+
+def test_iptc_goes_into_tiff_and_out_of_it(tmp_path, photo):
+    records = b"\x1c\x02\x78\x00\x07A cat !"
+    tifffile.imwrite(tmp_path / "in.tif", photo, extratags=[(33723, 7, len(records), records, True)])
+    assert io.lost(io.read(tmp_path / "in.tif"), formats.named("png")) == ["IPTC"]
+    with Image.open(through(tmp_path / "in.tif", tmp_path / "a.jpg")) as out:
+        assert out.info["photoshop"][0x0404] == records
+    with tifffile.TiffFile(through(tmp_path / "a.jpg", tmp_path / "b.tif")) as out:
+        assert out.pages[0].tags["IPTCNAA"].value == records
+    assert records in through(tmp_path / "b.tif", tmp_path / "c.jpg").read_bytes()
+
+
+def test_photos_of_phones_are_refused_for_what_they_are():
+    """The libvips that is installed with upres has no decoder of HEVC."""
+    with pytest.raises(
+        io.PictureError, match=r"not a picture that upres can read \(heif: .* export it as JPEG, PNG or"
+    ):
+        io.read(HEIC)
+
+
+def test_what_is_only_the_first_of_many_is_refused(tmp_path, photo):
+    """A camera's raw file begins with a small picture; an animated PNG looks like a plain one to libvips."""
+    with tifffile.TiffWriter(tmp_path / "raw.nef") as tiff:
+        tiff.write(photo[::8, ::8], subfiletype=1, subifds=1, photometric="rgb")
+        tiff.write(photo, photometric="rgb")
+    tifffile.imwrite(tmp_path / "raw.dng", photo, extratags=[(50706, 1, 4, b"\1\4\0\0", True)], photometric="rgb")
+    for name in ("raw.nef", "raw.dng"):
+        with pytest.raises(io.PictureError, match="is only a preview, as in a camera's raw file; develop it to TIFF"):
+            io.read(tmp_path / name, pages=True)
+    frames = [Image.fromarray(np.roll(photo, 20 * i, axis=1)) for i in range(3)]
+    frames[0].save(tmp_path / "a.png", save_all=True, append_images=frames[1:], duration=50)
+    with pytest.raises(io.PictureError, match="a PNG of 3 frames, of which libvips reads one; give it as WebP"):
+        io.read((tmp_path / "a.png").read_bytes(), pages=True)
 
 
 def test_an_hdr_gain_map_is_named(tmp_path):

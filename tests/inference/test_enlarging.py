@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,7 @@ from upres.inference import fidelity
 from upres.inference.enlarging import Enlarger, Settings, free_memory
 from upres.inference.sizes import Wanted
 
+EXAMPLES = int(os.environ.get("UPRES_EXAMPLES", "40"))
 TIFF, PNG = formats.named("tiff"), formats.named("png")
 
 
@@ -74,7 +76,7 @@ def test_odd_sizes(tmp_path, model, size):
             np.testing.assert_array_equal(result, pixels)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=EXAMPLES, deadline=None)
 @given(
     st.tuples(st.integers(1, 70), st.integers(1, 70)),
     st.integers(1, 4),

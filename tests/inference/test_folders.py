@@ -132,6 +132,13 @@ def test_dry_run_says_and_does_nothing(tree, tmp_path):
     assert done.returncode == 0
     assert f"{tree / 'a.jpg'} → {tmp_path / 'out' / 'a.jpg'}" in done.stdout.splitlines()
     assert not (tmp_path / "out").exists()
+    upres_(tree, "-o", tmp_path / "out", "-m", "bicubic")
+    (tmp_path / "out" / "a.jpg").unlink()
+    made = files(tmp_path / "out")
+    again = upres_(tree, "-o", tmp_path / "out", "-m", "bicubic", "--dry-run")
+    assert again.stdout == f"{tree / 'a.jpg'} → {tmp_path / 'out' / 'a.jpg'}\n"
+    assert statuses(upres_(tree, "-o", tmp_path / "out", "--dry-run", "--json")) == {"planned": 4}
+    assert files(tmp_path / "out") == made
 
 
 def test_the_output_may_lie_in_the_input_and_patterns_are_mirrored(tree):

@@ -150,7 +150,7 @@ def _is_pattern(picture: str) -> bool:
 
 def _named(pictures: list[str], out: str | None, wanted: Wanted, encoding: Encoding) -> list[Job]:
     """The jobs of pictures that were named one by one."""
-    from upres.images import formats
+    from upres.images import io
     from upres.inference.folders import Job
 
     to_folder = out is not None and os.path.isdir(out)  # Path's raises for a name that is too long
@@ -159,8 +159,7 @@ def _named(pictures: list[str], out: str | None, wanted: Wanted, encoding: Encod
     jobs: list[Job] = []
     for picture in map(Path, pictures):
         target = Path(out) if out is not None and not to_folder else _beside(picture, wanted, encoding, out)
-        format = formats.named(encoding.format) if encoding.format else formats.of_suffix(target)
-        jobs.append(Job(picture, target, format or formats.FORMATS[0]))
+        jobs.append(Job(picture, target, io.format_for(target, encoding)))
     targets = [job.target for job in jobs]
     twice = next((target for target in targets if targets.count(target) > 1), None)
     if twice is not None:
@@ -182,16 +181,18 @@ def _files(call: _Call, jobs: list[Job]) -> None:
     from upres.images import io
     from upres.inference.folders import Outcome
 
+    call.settings.encoding.check(*(job.format for job in jobs))
+
     def outcomes() -> Iterator[Outcome]:
         enlarger = None if call.dry_run else call.enlarger()
         for job in jobs:
             started = time.perf_counter()
             try:
-                format = io.check_output(job.target, overwrite=call.overwrite, encoding=call.settings.encoding)
+                io.check_output(job.target, overwrite=call.overwrite)
                 if enlarger is None:
                     yield Outcome(job, "planned", 0)
                     continue
-                done = _enlarged(enlarger, call, job.source, job.target, format)
+                done = _enlarged(enlarger, call, job.source, job.target, job.format)
                 yield Outcome(job, "done", time.perf_counter() - started, done)
             except UpresError as error:
                 if len(jobs) == 1 and not call.json:
@@ -215,7 +216,6 @@ def _enlarged(enlarger: Enlarger, call: _Call, source: bytes | Path, target: Pat
 def _folder(call: _Call, root: str, out: str | None) -> None:
     """Every picture of a folder, or that a pattern finds, mirrored into another folder."""
     from upres.inference import folders
-    from upres.inference.folders import Outcome
 
     encoding = call.settings.encoding
     if os.path.isdir(root):
@@ -231,10 +231,9 @@ def _folder(call: _Call, root: str, out: str | None) -> None:
         jobs = folders.mirrored(matches, base, target, encoding)
     if not jobs:
         raise PictureError(f"{root}: no picture in it; give a folder that holds some.")
-    for job in jobs:
-        encoding.check(job.format)
+    encoding.check(*(job.format for job in jobs))
     if call.dry_run:
-        _report(call, (Outcome(job, "planned", 0) for job in jobs), unreadable)
+        _report(call, folders.planned(jobs, call.settings, target), unreadable)
         return
     enlarger = call.enlarger()
     with folders.Journal(target) as journal:
@@ -254,7 +253,9 @@ def _stream(call: _Call, pictures: list[str], out: str | None) -> None:
     source: bytes | Path = sys.stdin.buffer.read() if pictures[0] == _STREAM else Path(pictures[0])
     encoding = call.settings.encoding
     if out != _STREAM:
-        format = io.check_output(out, overwrite=call.overwrite, encoding=encoding)
+        format = io.format_for(out, encoding)
+        encoding.check(format)
+        io.check_output(out, overwrite=call.overwrite)
         done = _enlarged(call.enlarger(), call, source, Path(out), format)
         print(f"{out}: {done.describe()}{_verified(call, source, Path(out)).text}")
         return

@@ -225,6 +225,9 @@ def _whole_pictures_only(name: str) -> UsageError:
     return UsageError(f"{name}: takes whole 8-bit pictures; score it under the protocol selfexsr or rgb.")
 
 
+_ASKED_WITHOUT_NAME = "{folder}: holds finished pictures and enlarges none; name a model."
+
+
 class FinishedFolder:
     """Results that lie in files: `of(image)` is the enlarger whose every answer is that image's file.
 
@@ -255,11 +258,11 @@ class FinishedFolder:
 
     def luma(self, y: NDArray[Any], /) -> NDArray[Any]:
         """Not to be had without an image's name; `of` has it."""
-        raise AssertionError("a folder is asked by name")
+        raise UsageError(_ASKED_WITHOUT_NAME.format(folder=self._folder))
 
     def __call__(self, picture: NDArray[Any], /) -> NDArray[Any]:
         """Not to be had without an image's name; `of` has it."""
-        raise AssertionError("a folder is asked by name")
+        raise UsageError(_ASKED_WITHOUT_NAME.format(folder=self._folder))
 
 
 class Finished:

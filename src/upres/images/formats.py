@@ -25,7 +25,7 @@ class Format:
         alpha: whether it has transparency.
         pages: whether it holds several pages or frames.
         max_side: the longest side in pixels, by its specification or its encoder.
-        carries: what besides pixels, of ICC, EXIF, XMP and IPTC, it has a place for that libvips fills.
+        carries: what besides pixels, of ICC, EXIF, XMP and IPTC, is written into it.
         whole: whether its encoder needs the whole result in memory.
     """
 
@@ -72,7 +72,14 @@ FORMATS = (
         whole=True,
     ),
     Format(
-        "tiff", (".tif", ".tiff"), 32, gray=True, alpha=True, pages=True, max_side=2**31 - 1, carries=("icc", "xmp")
+        "tiff",
+        (".tif", ".tiff"),
+        32,
+        gray=True,
+        alpha=True,
+        pages=True,
+        max_side=2**31 - 1,
+        carries=("icc", "exif", "xmp", "iptc"),
     ),
     Format(
         "avif",
@@ -117,19 +124,31 @@ class Encoding:
         if self.quality is not None and not 1 <= self.quality <= 100:
             raise UsageError(f"quality is {self.quality}; it must lie between 1 and 100.")
 
-    def check(self, format: Format) -> None:
-        """Refuse what a format has not.
+    def check(self, *formats: Format) -> None:
+        """Refuse what formats have not.
+
+        Args:
+            formats: of the results; of several, one has to know quality or effort, if they are given.
 
         Raises:
-            UsageError: an effort that it does not know, or losslessness that cannot be asked of it.
+            UsageError: an effort outside a format's range, an effort or a quality that none of them has, or
+                losslessness that cannot be asked of one.
         """
-        efforts = _EFFORTS.get(format.name)
-        if self.effort is not None and efforts is not None and self.effort not in efforts:
-            raise UsageError(
-                f"effort is {self.effort}; for {format.name} it lies between {efforts[0]} and {efforts[-1]}."
-            )
-        if self.lossless and format.name in ("jpeg", "gif"):
-            raise UsageError(f"{format.name} cannot be lossless; use png, tiff, webp or avif.")
+        given = {"quality": (self.quality, _DEFAULT_QUALITY), "effort": (self.effort, _EFFORTS)}
+        for name, (value, having) in given.items():
+            if value is not None and not any(format.name in having for format in formats):
+                names = " and ".join(dict.fromkeys(format.name for format in formats))
+                raise UsageError(
+                    f"{name} is {value}, but there is none for {names}; leave it out: {', '.join(having)} have it."
+                )
+        for format in formats:
+            efforts = _EFFORTS.get(format.name)
+            if self.effort is not None and efforts is not None and self.effort not in efforts:
+                raise UsageError(
+                    f"effort is {self.effort}; for {format.name} it lies between {efforts[0]} and {efforts[-1]}."
+                )
+            if self.lossless and format.name in ("jpeg", "gif"):
+                raise UsageError(f"{format.name} cannot be lossless; use png, tiff, webp or avif.")
 
     def options(self, format: Format, *, deep: bool, raw_bytes: int) -> dict[str, Any]:
         """The arguments of libvips' saver.

@@ -7,15 +7,16 @@ import stat
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from upres.errors import MissingExtraError, OutputError, PictureError, UsageError
 from upres.files import whole_file
-from upres.images import formats
+from upres.images import formats, metadata
 from upres.images.computed import ComputedTiff
 from upres.images.formats import SUFFIXES, Encoding, Format
 
@@ -34,6 +35,7 @@ _EXIF_OF_LIBVIPS = frozenset(
         *("ComponentsConfiguration", "FlashpixVersion", "ColorSpace", "PixelXDimension", "PixelYDimension"),
     )
 )
+_MOST_CHUNKS = 1000  # of a PNG before its pixels; libpng refuses more
 _PLAIN_SPACES = ("b-w", "srgb", "rgb", "grey16", "rgb16", "scrgb", "multiband")
 _DTYPES = {"uchar": np.uint8, "ushort": np.uint16, "float": np.float32, "double": np.float32}
 _SPACES = {"uint8": ("b-w", "srgb"), "uint16": ("grey16", "rgb16"), "float32": ("b-w", "scrgb")}
@@ -98,7 +100,10 @@ def read(
     pyvips = _vips()
     name = "standard input" if isinstance(file, bytes) else os.fspath(file)
     with _source_of(file) as source:
-        _kind(name, source)
+        kind = _kind(name, source)
+        tags = _tags_of_tiff(name, file) if kind == "Tiff" else None
+        if kind == "Png":
+            _refuse_frames_of_png(name, file)
         image = _opened(name, source, {})
         count = cast(int, image.get("n-pages")) if "n-pages" in image.get_fields() else 1
         if count > 1 and not pages:
@@ -122,12 +127,13 @@ def read(
                 admit(turned, count, np.dtype(_DTYPES[str(image.format)]))
             pixels = np.asarray(image.numpy()).reshape(shape if image.bands > 1 else shape[:2])  # 1×1 comes as a number
         except pyvips.Error as error:
-            raise PictureError(f"{name}: the picture is damaged or cut short ({_reason(error)}).") from error
+            raise PictureError(_why_undecoded(name, _reason(error))) from error
     if orientation > 1:
         upright = [_upright(page, orientation) for page in np.split(pixels, count)]
         pixels = upright[0] if count == 1 else np.concatenate(upright)
     resolution = (image.xres, image.yres) if orientation < 5 else (image.yres, image.xres)
-    return Picture(pixels, _carried(image), resolution, count)
+    carried = _carried(image)
+    return Picture(pixels, carried if tags is None else carried | {"exif-data": tags}, resolution, count)
 
 
 def format_of(file: str | os.PathLike[str] | bytes) -> Format:
@@ -139,6 +145,51 @@ def format_of(file: str | os.PathLike[str] | bytes) -> Format:
     with _source_of(file) as source:
         kind = _kind("standard input" if isinstance(file, bytes) else os.fspath(file), source)
     return formats.named(_FORMAT_OF_LOADER.get(kind, "png"))
+
+
+@contextmanager
+def _stream_of(name: str, file: str | os.PathLike[str] | bytes) -> Generator[BinaryIO]:
+    """What we read ourselves, beside libvips."""
+    try:
+        with BytesIO(file) if isinstance(file, bytes) else Path(file).open("rb") as stream:
+            yield stream
+    except OSError as error:
+        raise PictureError(f"{name}: cannot be read ({error.strerror}); check the disk.") from error
+
+
+def _tags_of_tiff(name: str, file: str | os.PathLike[str] | bytes) -> bytes | None:
+    """An EXIF block of a TIFF file's tags.
+
+    Raises:
+        PictureError: the file's first picture only stands for another, which libvips does not read.
+    """
+    with _stream_of(name, file) as stream:
+        if metadata.is_preview(stream):
+            raise PictureError(
+                f"{name}: its first picture is only a preview, as in a camera's raw file; develop it to TIFF or JPEG."
+            )
+        return metadata.exif_of_tiff(stream)
+
+
+def _refuse_frames_of_png(name: str, file: str | os.PathLike[str] | bytes) -> None:
+    """libvips reads the first frame of an animated PNG and says nothing of the others.
+
+    Source: PNG specification, third edition, 11.3.6: `acTL` stands before the first `IDAT`.
+    """
+    with _stream_of(name, file) as stream:
+        stream.seek(8)
+        for _ in range(_MOST_CHUNKS):
+            head = stream.read(8)
+            if len(head) < 8 or head[4:] == b"IDAT":
+                return
+            if head[4:] == b"acTL":
+                frames = int.from_bytes(stream.read(4), "big")
+                if frames > 1:
+                    raise PictureError(
+                        f"{name}: a PNG of {frames} frames, of which libvips reads one; give it as WebP."
+                    )
+                return
+            stream.seek(int.from_bytes(head[:4], "big") + 4, os.SEEK_CUR)
 
 
 @contextmanager
@@ -175,7 +226,9 @@ def _kind(name: str, source: Any) -> str:
     pyvips = _vips()
     found = pyvips.vips_lib.vips_foreign_find_load_source(source.pointer)
     if found == pyvips.ffi.NULL:
-        raise PictureError(f"{name}: not a picture that upres can read (its content is of no known format).")
+        raise PictureError(
+            f"{name}: not a picture that upres can read (its content is of no known format); export it as PNG or TIFF."
+        )
     kind = str(pyvips.ffi.string(found), "ascii").removeprefix("VipsForeignLoad").removesuffix("Source")
     if kind not in _LOADERS:
         raise PictureError(f"{name}: not a picture that upres can read ({kind}); export it as PNG or TIFF.")
@@ -191,7 +244,9 @@ def _opened(name: str, source: Any, options: dict[str, Any]) -> pyvips.Image:
             raise PictureError(
                 f"{name}: its pages cannot be read together ({_reason(error)}); split it into one file a page."
             ) from error
-        raise PictureError(f"{name}: not a picture that upres can read ({_reason(error)}).") from error
+        raise PictureError(
+            f"{name}: not a picture that upres can read ({_reason(error)}); export it as PNG or TIFF."
+        ) from error
 
 
 def _refuse_what_would_be_lost(name: str, image: pyvips.Image) -> None:
@@ -205,6 +260,12 @@ def _reason(error: Exception) -> str:
     """The last line of what libvips says: the nearest to the cause."""
     lines = [line.strip() for line in str(getattr(error, "detail", error)).splitlines() if line.strip()]
     return lines[-1] if lines else "no reason given"
+
+
+def _why_undecoded(name: str, reason: str) -> str:
+    if "has not been built in" in reason:  # of HEIC, whose HEVC is patented
+        return f"{name}: not a picture that upres can read ({reason}); export it as JPEG, PNG or TIFF."
+    return f"{name}: the picture is damaged or cut short ({reason})."
 
 
 def _upright(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
@@ -234,22 +295,12 @@ def _carried(image: pyvips.Image) -> dict[str, Any]:
     tags = {name.rpartition("-")[2] for name in fields if name.startswith("exif-ifd")}
     if "exif-data" in blocks:
         exif = blocks.pop("exif-data")
-        blocks |= {"exif-data": _without_thumbnail(exif)} if tags - _EXIF_OF_LIBVIPS else {}
+        blocks |= {"exif-data": metadata.without_thumbnail(exif)} if tags - _EXIF_OF_LIBVIPS else {}
+    if "xmp-data" in blocks:
+        blocks["xmp-data"] = metadata.upright_xmp(blocks["xmp-data"])
+    if "iptc-data" in blocks:
+        blocks["iptc-data"] = metadata.iptc_block(blocks["iptc-data"])
     return blocks | {name: image.get(name) for name in sorted(names)}
-
-
-def _without_thumbnail(exif: bytes) -> bytes:
-    """An EXIF block whose first directory is its last: the second is that of a thumbnail, which shows the old picture.
-
-    Source: EXIF 2.32, 4.5 (a TIFF header, then directories of 12 bytes an entry that are chained by offsets).
-    """
-    start = 6 if exif[:6] == b"Exif\0\0" else 0
-    order = "big" if exif[start : start + 2] == b"MM" else "little"
-    directory = start + int.from_bytes(exif[start + 4 : start + 8], order)
-    following = directory + 2 + 12 * int.from_bytes(exif[directory : directory + 2], order)
-    if following + 4 > len(exif):  # damaged, which libvips will notice
-        return exif
-    return exif[:following] + bytes(4) + exif[following + 4 :]
 
 
 def lost(picture: Picture, format: Format) -> list[str]:
@@ -258,25 +309,29 @@ def lost(picture: Picture, format: Format) -> list[str]:
     return [name.upper() for name in names if name not in format.carries]
 
 
-def check_output(path: str | os.PathLike[str], *, overwrite: bool, encoding: Encoding | None = None) -> Format:
-    """Refuse, before any work is done, an output that could not be written.
-
-    Returns:
-        The format that it will be written in.
+def format_for(path: str | os.PathLike[str], encoding: Encoding) -> Format:
+    """The format that a file will be written in: what the encoding says, or the file's ending.
 
     Raises:
-        UsageError: the ending names no format that upres writes, or the encoding asks what the format has not.
-        OutputError: the file exists and `overwrite` is false, or its folder is missing or not writable.
+        UsageError: the ending names no format that upres writes.
     """
     path = Path(path)
-    encoding = encoding or Encoding()
     format = formats.named(encoding.format) if encoding.format else formats.of_suffix(path)
     if format is None:
         ending = f"ending in {path.suffix!r}" if path.suffix else "without an ending"
         raise UsageError(
             f"{path}: cannot write a file {ending}; use one of {', '.join(SUFFIXES)}, or a folder that exists."
         )
-    encoding.check(format)
+    return format
+
+
+def check_output(path: str | os.PathLike[str], *, overwrite: bool) -> None:
+    """Refuse, before any work is done, an output that could not be written.
+
+    Raises:
+        OutputError: the file exists and `overwrite` is false, or its folder is missing or not writable.
+    """
+    path = Path(path)
     if os.path.isdir(path):  # Path's raises for a name that is too long
         raise OutputError(f"{path}: this is a folder; name a file.")
     if os.path.lexists(path) and not overwrite:
@@ -285,7 +340,6 @@ def check_output(path: str | os.PathLike[str], *, overwrite: bool, encoding: Enc
         raise OutputError(f"{path}: the folder {path.parent} does not exist; create it first.")
     if not os.access(path.parent, os.W_OK | os.X_OK):
         raise OutputError(f"{path}: the folder {path.parent} is not writable; give -o to write elsewhere.")
-    return format
 
 
 def check_fits(
@@ -331,7 +385,10 @@ def write(
         UsageError: a format that upres does not write, or that cannot hold the picture.
         OutputError: the file exists, or the disk refuses it.
     """
-    format = check_output(path, overwrite=overwrite, encoding=encoding)
+    encoding = encoding or Encoding()
+    format = format_for(path, encoding)
+    encoding.check(format)
+    check_output(path, overwrite=overwrite)
     pixels = _converted(picture.pixels, format)
     pixels = pixels if pixels.ndim == 3 else pixels[..., None]
     write_rows(iter([pixels]), pixels.shape, picture, path, format=format, encoding=encoding)
@@ -390,14 +447,23 @@ def write_rows(
                 xres=picture.pixels_per_mm[0],
                 yres=picture.pixels_per_mm[1],
             )
-            image = _with_carried(image, picture, page_height=height // picture.pages)
+            image = _with_carried(image, picture, format, page_height=height // picture.pages)
             if channels < 3 and not format.gray:
                 image = _in_colour(image, picture.carried.get("icc-profile-data"))
             with temporary.open("w+b") as file:
+                start = _start_of(format, picture, (height // picture.pages, width))
+                file.write(start)
+                file.flush()
                 target = pyvips.Target.new_to_descriptor(file.fileno())
                 raw_bytes = height * width * channels * dtype.itemsize
                 options = (encoding or Encoding()).options(format, deep=dtype != np.uint8, raw_bytes=raw_bytes)
-                image.write_to_target(target, format.suffixes[0], **options)
+                keep = {"keep": "icc:xmp:iptc"} if start else {}
+                image.write_to_target(target, format.suffixes[0], **options, **keep)
+                if start:
+                    file.seek(len(start))
+                    file.write(bytes(2))
+                if format.name == "tiff":
+                    _embed_in_tiff(file, picture, (height // picture.pages, width))
                 os.fsync(file.fileno())
             if written is not None:
                 written(temporary)
@@ -408,10 +474,27 @@ def write_rows(
             raise OutputError(f"{path}: could not be written ({reason}); free space or try another format.") from error
 
 
-def _with_carried(image: Any, picture: Picture, *, page_height: int) -> pyvips.Image:
+def _start_of(format: Format, picture: Picture, size: tuple[int, int]) -> bytes:
+    """What stands before that which libvips writes: in a JPEG file, EXIF as it was; see `metadata.jpeg_start`."""
+    exif = picture.carried.get("exif-data") if format.name == "jpeg" else None
+    if exif is None:
+        return b""
+    return metadata.jpeg_start(exif, size=size, pixels_per_mm=picture.pixels_per_mm) or b""
+
+
+def _embed_in_tiff(file: BinaryIO, picture: Picture, size: tuple[int, int]) -> None:
+    """Add what libvips does not write into TIFF files."""
+    exif, iptc = (picture.carried.get(name) for name in ("exif-data", "iptc-data"))
+    if exif is not None or iptc is not None:
+        metadata.embed_in_tiff(file, size=size, exif=exif, iptc=iptc)
+
+
+def _with_carried(image: Any, picture: Picture, format: Format, *, page_height: int) -> pyvips.Image:
     pyvips = _vips()
     for name, value in picture.carried.items():
         if name == "gainmap-data":  # of a picture half the size; `lost` names it
+            continue
+        if name == "iptc-data" and format.name == "tiff":  # libvips would write a quarter; see `_embed_in_tiff`
             continue
         match value:
             case bytes():

@@ -17,7 +17,7 @@ from upres.errors import MissingExtraError, UsageError, WeightsError
 from upres.images.resize import imresize
 from upres.inference import graphs
 from upres.inference.quantize import quantize
-from upres.inference.runtime import Compiled, Precision, core, core_count, has_bf16, has_int8
+from upres.inference.runtime import FIRST_USE, Compiled, Precision, core, core_count, has_bf16, has_int8
 
 if TYPE_CHECKING:
     from torch import nn
@@ -92,7 +92,8 @@ def _read_model(path: str | os.PathLike[str]) -> Any:
     if not Path(path).is_file():
         raise WeightsError(f"{path}: no such model file; check the path.")
     try:
-        model = core().read_model(str(path))
+        with FIRST_USE:
+            model = core().read_model(str(path))
     except RuntimeError as error:
         raise WeightsError(f"{path}: OpenVINO cannot read this file; give an ONNX model.") from error
     ports = [*model.inputs, *model.outputs]

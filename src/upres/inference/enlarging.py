@@ -99,7 +99,7 @@ class Enlarger:
         memory: bytes that the process may take.
 
     Attributes:
-        stopped: when set, pictures in work are given up.
+        stopped: once set, pictures in work are given up, and those that follow; whoever goes on clears it.
         workers: parts of a picture that are computed at the same time.
 
     Raises:

@@ -16,7 +16,7 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -36,6 +36,7 @@ except ImportError:  # Windows: two processes on one folder may do a picture twi
 
 _log = logging.getLogger(__name__)
 JOURNAL = ".upres.jsonl"
+# Those that upres cannot read are pictures too: they fail with a reason, and are not passed over.
 PICTURE_SUFFIXES = (*formats.SUFFIXES, ".heic", ".heif", ".jxl", ".jp2", ".bmp", ".ppm", ".pgm", ".hdr", ".svg", ".pdf")
 _WORKERS = 2  # one computes while the other decodes or encodes
 _CHUNK = 1 << 20
@@ -179,16 +180,17 @@ class Journal:
             raise OutputError(f"{folder}: is not writable ({error.strerror}); give -o to write elsewhere.") from error
 
     def __enter__(self) -> Journal:
-        """Take part; whoever is alone removes what killed processes left."""
-        if fcntl is not None:
-            if self._lock(0):
-                for folder, _, _ in os.walk(self._folder):
-                    remove_unfinished(Path(folder))
-            fcntl.lockf(self._file, fcntl.LOCK_SH, 1, 0)
+        """Take part, and remove what killed processes left."""
+        for folder, _, _ in os.walk(self._folder):
+            remove_unfinished(Path(folder))
         return self
 
     def __exit__(self, *exception: object) -> None:
         """Let go of all locks."""
+        self.close()
+
+    def close(self) -> None:
+        """Close the file, which lets go of all locks."""
         self._file.close()
 
     def claim(self, target: Path) -> bool:
@@ -250,7 +252,7 @@ class Journal:
         return True
 
     def _byte(self, target: Path) -> int:
-        return 1 + int.from_bytes(hashlib.blake2b(os.fsencode(self._name(target)), digest_size=7).digest(), "big")
+        return int.from_bytes(hashlib.blake2b(os.fsencode(self._name(target)), digest_size=7).digest(), "big")
 
     def _name(self, target: Path) -> str:
         return target.relative_to(self._folder).as_posix()
@@ -274,6 +276,30 @@ def settings_digest(settings: Settings, format: Format) -> str:
         weights = [dict(record.sha256) for record in catalog.records() if record.name == settings.model]
     parts = asdict(settings) | {"model": weights or settings.model, "format": format.name}
     return hashlib.blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=16).hexdigest()
+
+
+def planned(jobs: Iterable[Job], settings: Settings, out: Path) -> Iterator[Outcome]:
+    """What `run` would do with jobs, which is not done: nothing is written, and nothing enlarged.
+
+    Raises:
+        OutputError: the output folder's journal cannot be opened.
+    """
+    if not (out / JOURNAL).is_file():
+        yield from (Outcome(job, "planned", 0) for job in jobs)
+        return
+    journal = Journal(out)
+    try:
+        for job in jobs:
+            yield Outcome(job, "skipped" if _is_made(job, settings, journal) else "planned", 0)
+    finally:
+        journal.close()
+
+
+def _is_made(job: Job, settings: Settings, journal: Journal) -> bool:
+    try:
+        return journal.made(job.target) == (digest(job.source), settings_digest(settings, job.format))
+    except OSError:  # `run` will say why
+        return False
 
 
 def run(

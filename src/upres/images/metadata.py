@@ -1,0 +1,333 @@
+"""What libvips does not keep: EXIF and IPTC in TIFF files, rare EXIF in JPEG files; and orientation in XMP, made 1.
+
+An EXIF block is itself a small TIFF file: a directory of tags about the picture, which refers to one about the shot
+and one about the place. In a TIFF picture the same tags stand in the picture's own directory. Sources: TIFF 6.0; the
+BigTIFF design note; EXIF 2.32, 4.5 and 4.6; Adobe's Photoshop File Formats for the blocks that hold IPTC.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import struct
+from collections.abc import Container, Iterable
+from dataclasses import dataclass
+from typing import BinaryIO, Literal, NamedTuple
+
+_LARGEST_TAGS = 65_400  # bytes: a JPEG file holds 65,527 of EXIF, and some are for what is around the tags
+_EXIF_MARK, _PHOTOSHOP_MARK, _IPTC_NUMBER = b"Exif\0\0", b"Photoshop 3.0\0", 0x0404
+_SHOT, _PLACE, _IPTC = 34665, 34853, 33723
+_WIDTH, _HEIGHT = 40962, 40963
+_NEW_SUBFILE_TYPE, _DNG_VERSION = 254, 50706
+# ImageDescription, Make, Model, Software, DateTime, Artist, HostComputer, Rating, RatingPercent, Copyright, and what
+# Windows writes: the other tags of a picture's own directory say how its pixels are stored.
+_ABOUT_PICTURE = frozenset((270, 271, 272, 305, 306, 315, 316, 18246, 18249, 33432, *range(40091, 40096)))
+# ExifVersion, ComponentsConfiguration, FlashpixVersion, ColorSpace, sizes and the directory for interoperability:
+# not worth a block of their own.
+_FORMAL = frozenset((36864, 37121, 40960, 40961, _WIDTH, _HEIGHT, 40965))
+_LEFT_OUT = frozenset((40965,))  # points to a directory that is not copied
+_ORIENTATION, _THUMBNAIL_AT, _THUMBNAIL_BYTES = 274, 513, 514
+_SHORT, _LONG, _UNDEFINED, _LONG8 = 3, 4, 7, 16
+_ITEM_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
+_RATIONALS = (5, 10)  # two numbers an item
+
+
+class _Tag(NamedTuple):
+    kind: int
+    value: bytes  # little-endian
+
+
+_Directory = dict[int, _Tag]
+
+
+@dataclass(frozen=True)
+class _Form:
+    """How a TIFF file writes its numbers: in which order of bytes, and offsets in 32 or, as BigTIFF, 64 bits."""
+
+    order: Literal["<", ">"]
+    big: bool
+
+    @property
+    def _offset(self) -> str:
+        return "Q" if self.big else "I"
+
+    @property
+    def _count(self) -> str:
+        return "Q" if self.big else "H"
+
+    @property
+    def pointer_at(self) -> int:
+        """Where the offset of the first directory stands."""
+        return 8 if self.big else 4
+
+    def pack(self, codes: str, *numbers: int) -> bytes:
+        return struct.pack(self.order + codes, *numbers)
+
+    def unpack(self, codes: str, content: bytes) -> tuple[int, ...]:
+        return struct.unpack(self.order + codes, content)
+
+    def pointer(self, offset: int) -> bytes:
+        return self.pack(self._offset, offset)
+
+    def read_pointer(self, file: BinaryIO) -> int:
+        return self.unpack(self._offset, file.read(struct.calcsize(self._offset)))[0]
+
+    def read_records(self, file: BinaryIO) -> list[bytes]:
+        """A directory's records as they are: number, kind, count, and the value or where it stands."""
+        (count,) = self.unpack(self._count, file.read(struct.calcsize(self._count)))
+        length = 20 if self.big else 12
+        content = file.read(min(count, 65_535) * length)
+        return [content[at : at + length] for at in range(0, len(content) - length + 1, length)]
+
+    def directory(self, file: BinaryIO, at: int, wanted: Container[int] | None, room: int) -> _Directory:
+        """The tags of the directory at an offset that can be copied, as many as fit into so many bytes."""
+        file.seek(at)
+        tags: _Directory = {}
+        for record in self.read_records(file):
+            number, kind, count = self.unpack(f"HH{self._offset}", record[: 12 if self.big else 8])
+            field = record[12 if self.big else 8 :]
+            length = count * _ITEM_BYTES.get(kind, 0)
+            is_wanted = wanted is None or number in wanted
+            if not is_wanted or length == 0 or _bytes_of(length) > room:
+                continue
+            value = field[:length]
+            if length > len(field):
+                file.seek(self.unpack(self._offset, field)[0])
+                value = file.read(length)
+            if len(value) == length:
+                tags[number] = _Tag(kind, _little_endian(value, kind, self.order))
+                room -= _bytes_of(length)
+        return tags
+
+    def packed(self, tags: _Directory, at: int, *, others: Iterable[bytes] = (), following: int = 0) -> bytes:
+        """A directory that will stand at an offset, its values behind it.
+
+        Args:
+            tags: of it.
+            at: the offset.
+            others: finished records of further tags.
+            following: the offset of the next directory; 0 for none.
+        """
+        records, values = list(others), b""
+        length = 20 if self.big else 12
+        begins = at + struct.calcsize("=" + self._count + self._offset) + length * (len(records) + len(tags))
+        for number, (kind, value) in tags.items():
+            value = _little_endian(value, kind, self.order)
+            head = self.pack(f"HH{self._offset}", number, kind, len(value) // _ITEM_BYTES[kind])
+            width = length - len(head)
+            if len(value) > width:
+                values += bytes(len(values) % 2)
+                field, values = self.pointer(begins + len(values)), values + value
+            else:
+                field = value.ljust(width, b"\0")
+            records.append(head + field)
+        records.sort(key=lambda record: self.unpack("H", record[:2]))
+        return self.pack(self._count, len(records)) + b"".join(records) + self.pointer(following) + values
+
+
+def _bytes_of(length: int) -> int:
+    """What a tag takes at most, its value of this length included."""
+    return 12 + length + length % 2
+
+
+def _little_endian(value: bytes, kind: int, order: str) -> bytes:
+    """Numbers of a tag turned from an order of bytes to little-endian, or back."""
+    width = 4 if kind in _RATIONALS else _ITEM_BYTES[kind]
+    if order == "<" or width == 1:
+        return value
+    return b"".join(value[at : at + width][::-1] for at in range(0, len(value), width))
+
+
+def _opened(file: BinaryIO) -> tuple[_Form, int]:
+    """How a TIFF file is written, and where its first directory stands."""
+    file.seek(0)
+    start = file.read(4)
+    form = _Form(">" if start[:2] == b"MM" else "<", start[2:4] in (b"+\0", b"\0+"))
+    file.seek(form.pointer_at)
+    return form, form.read_pointer(file)
+
+
+def _directories(file: BinaryIO) -> tuple[_Directory, _Directory, _Directory]:
+    """Tags about the picture, the shot and the place; of a damaged file, those that can be read."""
+    found: list[_Directory] = [{}, {}, {}]
+    try:
+        form, first = _opened(file)
+        root = form.directory(file, first, _ABOUT_PICTURE | {_SHOT, _PLACE}, _LARGEST_TAGS)
+        pointers = [root.pop(number, None) for number in (_SHOT, _PLACE)]
+        found[0] = root
+        for i, pointer in enumerate(pointers, 1):
+            if pointer is not None:
+                taken = sum(_bytes_of(len(tag.value)) for tags in found for tag in tags.values())
+                found[i] = form.directory(file, int.from_bytes(pointer.value, "little"), None, _LARGEST_TAGS - taken)
+    except (struct.error, OverflowError, OSError):  # it points to where nothing is
+        pass
+    for number in _LEFT_OUT:
+        found[1].pop(number, None)
+    return found[0], found[1], found[2]
+
+
+def exif_of_tiff(file: BinaryIO) -> bytes | None:
+    """An EXIF block of what a TIFF file says about its first picture; None where a camera or a person said nothing."""
+    picture, shot, place = _directories(file)
+    if not picture and not place and not shot.keys() - _FORMAL:
+        return None
+    form, start = _Form("<", False), 8
+    parts: list[bytes] = []
+    for number, tags in ((_SHOT, shot), (_PLACE, place)):
+        if tags:
+            at = start + sum(map(len, parts))
+            part = form.packed(tags, at)
+            parts.append(part + bytes(len(part) % 2))
+            picture[number] = _Tag(_LONG, struct.pack("<I", at))
+    at = start + sum(map(len, parts))
+    return _EXIF_MARK + b"II*\0" + form.pointer(at) + b"".join(parts) + form.packed(picture, at)
+
+
+def is_preview(file: BinaryIO) -> bool:
+    """Whether a TIFF file's first picture stands for a better one in it, as in a camera's raw file."""
+    try:
+        form, first = _opened(file)
+        tags = form.directory(file, first, {_NEW_SUBFILE_TYPE, _DNG_VERSION}, _LARGEST_TAGS)
+    except (struct.error, OverflowError, OSError):
+        return False
+    is_reduced = _NEW_SUBFILE_TYPE in tags and int.from_bytes(tags[_NEW_SUBFILE_TYPE].value, "little") & 1
+    return bool(is_reduced) or _DNG_VERSION in tags
+
+
+def embed_in_tiff(file: BinaryIO, *, size: tuple[int, int], exif: bytes | None, iptc: bytes | None) -> None:
+    """Give a finished TIFF file tags for its first picture; they and a new first directory go to its end.
+
+    Args:
+        file: open for reading and writing.
+        size: height and width of the picture.
+        exif: an EXIF block, whose sizes are replaced.
+        iptc: a block as JPEG files hold it.
+    """
+    picture, shot, place = _directories(io.BytesIO((exif or b"").removeprefix(_EXIF_MARK)))
+    if shot:
+        shot |= {_HEIGHT: _Tag(_LONG, struct.pack("<I", size[0])), _WIDTH: _Tag(_LONG, struct.pack("<I", size[1]))}
+    records_of_iptc = None if iptc is None else iptc_records(iptc)
+    if records_of_iptc is not None:
+        picture[_IPTC] = _Tag(_UNDEFINED, records_of_iptc)
+    form, first = _opened(file)
+    file.seek(first)
+    others = form.read_records(file)
+    following = form.read_pointer(file)
+    end = file.seek(0, io.SEEK_END)
+    file.write(bytes(end % 2))
+    for number, tags in ((_SHOT, shot), (_PLACE, place)):
+        if tags:
+            at = file.tell()
+            part = form.packed(tags, at)
+            file.write(part + bytes(len(part) % 2))
+            picture[number] = _Tag(_LONG8, struct.pack("<Q", at)) if form.big else _Tag(_LONG, struct.pack("<I", at))
+    present = {form.unpack("H", record[:2])[0] for record in others}
+    new = {number: tag for number, tag in picture.items() if number not in present}
+    at = file.tell()
+    file.write(form.packed(new, at, others=others, following=following))
+    file.seek(form.pointer_at)
+    file.write(form.pointer(at))
+
+
+def without_thumbnail(exif: bytes) -> bytes:
+    """An EXIF block without its second directory, which is that of a thumbnail and shows the old picture."""
+    block = bytearray(exif.removeprefix(_EXIF_MARK))
+    file = io.BytesIO(block)
+    thumbnail: _Directory = {}
+    try:
+        form, first = _opened(file)
+        file.seek(first)
+        form.read_records(file)
+        pointer_at = file.tell()
+        second = form.read_pointer(file)
+        if form.big:
+            return exif
+        block[pointer_at : pointer_at + 4] = bytes(4)
+        if second:
+            thumbnail = form.directory(file, second, {_THUMBNAIL_AT, _THUMBNAIL_BYTES}, _LARGEST_TAGS)
+    except (struct.error, OverflowError):  # damaged, which libvips will notice
+        pass
+    at, length = (
+        int.from_bytes(thumbnail[number].value, "little") if number in thumbnail else 0
+        for number in (_THUMBNAIL_AT, _THUMBNAIL_BYTES)
+    )
+    length = max(0, min(length, len(block) - at))
+    block[at : at + length] = bytes(length)
+    return _EXIF_MARK + bytes(block)
+
+
+def upright_xmp(xmp: bytes) -> bytes:
+    """An XMP packet whose orientation, if it states one, is 1, as an attribute or an element."""
+    return re.sub(rb"(tiff:Orientation(?:\s*=\s*[\"']|>\s*))[2-8]", rb"\g<1>1", xmp)
+
+
+def jpeg_start(exif: bytes, *, size: tuple[int, int], pixels_per_mm: tuple[float, float]) -> bytes | None:
+    """The first bytes of a JPEG file that has an EXIF block: upright, with its size, else as it was.
+
+    libvips hands EXIF through libexif, which drops the tags that it does not know and writes makers' notes anew. What
+    follows is to be a JPEG file of its own, whose first two bytes, which are then to be made 0, end the block.
+
+    Args:
+        exif: an EXIF block.
+        size: height and width of the picture.
+        pixels_per_mm: across and down; 1 for what is unknown, as libvips has it.
+
+    Returns:
+        None for a block that is too long or damaged.
+    """
+    block = bytearray(exif.removeprefix(_EXIF_MARK))
+    length = 2 + len(_EXIF_MARK) + len(block) + 2
+    if length > 65_535:
+        return None
+    file = io.BytesIO(block)
+    try:
+        form, first = _opened(file)
+        if form.big:
+            return None
+        shot = form.directory(file, first, {_SHOT}, _LARGEST_TAGS).get(_SHOT)
+        _set_numbers(block, form, first, {_ORIENTATION: 1})
+        if shot is not None:
+            _set_numbers(block, form, int.from_bytes(shot.value, "little"), {_HEIGHT: size[0], _WIDTH: size[1]})
+    except (struct.error, OverflowError):
+        return None
+    return b"\xff\xd8" + _jfif(pixels_per_mm) + b"\xff\xe1" + length.to_bytes(2, "big") + _EXIF_MARK + bytes(block)
+
+
+def _jfif(pixels_per_mm: tuple[float, float]) -> bytes:
+    """The segment that states a JPEG file's resolution in pixels an inch. Source: JFIF 1.02."""
+    is_known = pixels_per_mm != (1, 1)
+    densities = [min(max(round(density * 25.4), 1), 65_535) if is_known else 1 for density in pixels_per_mm]
+    return b"\xff\xe0\0\x10JFIF\0\1\2" + struct.pack(">BHHBB", is_known, *densities, 0, 0)
+
+
+def _set_numbers(block: bytearray, form: _Form, directory: int, numbers: dict[int, int]) -> None:
+    """Give tags of a directory that are there other values, of 16 bits where these do, else of 32."""
+    (count,) = struct.unpack_from(form.order + "H", block, directory)
+    for at in range(directory + 2, min(directory + 2 + 12 * count, len(block) - 11), 12):
+        (number,) = struct.unpack_from(form.order + "H", block, at)
+        if number in numbers:
+            value = numbers[number]
+            kind, codes = (_SHORT, "HHIHH") if value < 65_536 else (_LONG, "HHII")
+            struct.pack_into(form.order + codes, block, at, number, kind, 1, value, *([0] if kind == _SHORT else []))
+
+
+def iptc_block(content: bytes) -> bytes:
+    """IPTC as a JPEG file holds it, from either that or the records alone, as a TIFF file has them."""
+    if not content.startswith(b"\x1c"):
+        return content
+    resource = b"8BIM" + _IPTC_NUMBER.to_bytes(2, "big") + bytes(2) + len(content).to_bytes(4, "big") + content
+    return _PHOTOSHOP_MARK + resource + bytes(len(content) % 2)
+
+
+def iptc_records(block: bytes) -> bytes | None:
+    """The records in what `iptc_block` makes; None where there are none."""
+    at = len(_PHOTOSHOP_MARK)
+    while block[at : at + 4] == b"8BIM" and at + 6 < len(block):
+        number = int.from_bytes(block[at + 4 : at + 6], "big")
+        length_at = at + 6 + (block[at + 6] + 2) // 2 * 2
+        begins = length_at + 4
+        ends = begins + int.from_bytes(block[length_at:begins], "big")
+        if number == _IPTC_NUMBER:
+            return block[begins:ends]
+        at = ends + (ends - begins) % 2
+    return None
