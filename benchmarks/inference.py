@@ -2,8 +2,9 @@
 
     python benchmarks/inference.py [--peers DIR] [--test-set Set5] [--json FILE] [--plot FILE]
 
-Every network enlarges the same luma by ×2: 960×540 in, for the deep ones 480×270. Networks without weights in the
-catalog run with random ones, as deep and wide as their recipe has them. The engines:
+Every network enlarges luma by ×2: 960×540 in, for the deep ones 320×180, for the recursive ones, which take up to
+thirty times as long a pixel, 120×68. Networks without weights in the catalog run with random ones, as deep and wide as
+their recipe has them. The engines:
 
 upres            `upres.load(…).luma`, precision chosen as by default; for networks without weights, bf16 where the
                  processor has it.
@@ -56,8 +57,8 @@ from upres.inference.upscaler import Upscaler
 from upres.recipes import RECIPES
 
 SCALE = 2
-SMALL = ("espcn", "fsrcnn", "srcnn")
-DEEP_SIZE, SIZE = (270, 480), (540, 960)
+SIZE = (540, 960)
+DEEP_SIZES = {"vdsr": (180, 320), "red": (180, 320), "lapsrn": (180, 320), "drrn": (68, 120), "drcn": (68, 120)}
 PLOTTED = {
     "upres": "#0072b2",
     "upres int8": "#56b4e9",
@@ -131,7 +132,7 @@ def subjects(names: list[str], folder: Path) -> Iterator[Subject]:
             )
             onnx = folder / f"{name}.onnx"
             onnx.write_bytes(to_onnx(module, metadata))
-        size = SIZE if name in SMALL else DEEP_SIZE
+        size = DEEP_SIZES.get(name, SIZE)
         y = np.random.default_rng(0).random(size, np.float32)
         yield Subject(name, onnx, module.eval(), module.halo, enlarges_first(module), y, flops(module, size))
 
