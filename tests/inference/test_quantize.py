@@ -98,3 +98,16 @@ def test_a_processor_without_it_is_told(monkeypatch):
     monkeypatch.setattr("upres.inference.engines.has_int8", lambda: False)
     with pytest.raises(UsageError, match="precision int8 was asked for; this processor lacks it"):
         OpenVINOEngine(catalog.find("fsrcnn", 2).onnx, "int8")
+
+
+@needs_int8
+@pytest.mark.parametrize("name", ["espcn", "fsrcnn", "srcnn", "lapsrn"])
+def test_hard_edges_survive(name):
+    from PIL import Image, ImageDraw
+
+    page = Image.new("L", (96, 96), 255)
+    for line in range(9):
+        ImageDraw.Draw(page).text((1, line * 11), f"The quick brown fox {line}", fill=0)
+    text = np.asarray(page).astype(np.float32) / 255
+    exact, rounded = (np.clip(upres.load(name, 2, precision=p).luma(text), 0, 1) for p in ("f32", "int8"))
+    assert -10 * np.log10(np.mean((exact - rounded) ** 2)) > 40

@@ -6,15 +6,18 @@ levels. How much that costs depends on the ranges that the levels span:
 - Weights: each output channel has its own, from its largest weight.
 - Activations: each input channel has its own, too. OpenVINO knows only one for all of them, so each channel is brought
   to the range of the widest, and the weights that read it are scaled back: the product stays the same (the idea of
-  cross-layer equalization, Nagel 2019, arXiv 1906.04721). Ranges are those that a dead-leaves picture causes, whose
-  edges, contrasts and sizes are distributed as in photos (Lee 2001, doi 10.1023/A:1011109015675). So no pictures are
-  needed, and a file always gives the same results.
+  cross-layer equalization, Nagel 2019, arXiv 1906.04721). Ranges are those that dead leaves cause, whose edges,
+  contrasts and sizes are distributed as in photos (Lee 2001, doi 10.1023/A:1011109015675): midway between leaves of any
+  gray that are as soft as a photo and black and white ones with hard edges. The first alone would be 0.05 dB better on
+  photos, but clip what text causes by up to 100 gray levels. So no pictures are needed, and a file always gives the
+  same results.
 
 The first convolution, which reads the luma itself, and transposed ones stay in floating point.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -25,6 +28,7 @@ from upres.inference import graphs
 from upres.inference.runtime import Compiled
 
 _SIDE = 128  # pixels of the picture that ranges are taken from, as the network sees it
+_TINY = 1e-30
 _FLATTEST = 1e-3  # the least range of a channel beside the widest: one that the picture did not excite may wake up
 
 
@@ -55,23 +59,25 @@ def quantize(graph: graphs.LumaGraph) -> None:
 
 
 def _shares(least: NDArray[np.float32], most: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Each channel's range as a share of the widest, `(c,)`."""
-    widths = np.maximum(most, -least)
-    return np.maximum(widths / max(widths.max(), np.finfo(np.float32).tiny), np.float32(_FLATTEST))
+    """Each channel's range as a share of the widest on either side of zero, `(c,)`."""
+    shares = np.maximum(most / max(most.max(), _TINY), least / min(least.min(), -_TINY))
+    return np.maximum(shares, _FLATTEST).astype(np.float32)
 
 
 def _rounded_activations(activations: Any, least: NDArray[np.float32], most: NDArray[np.float32]) -> Any:
-    """Activations rounded within each channel's range and scaled to the widest."""
-    widest = max(float(most.max()), -float(least.min()), float(np.finfo(np.float32).tiny))
-    lowest = 0.0 if least.min() >= 0 else -widest * 128 / 127  # zero has to be one of the levels
+    """Activations rounded within each channel's range and scaled to the widest; zero is one of the 256 levels."""
+    above, below = max(float(most.max()), _TINY), max(-float(least.min()), 0.0)
+    levels_below = min(math.ceil(255 * below / (below + above)), 254)
+    step = max(above / (255 - levels_below), below / max(levels_below, 1))
+    lowest, highest = -step * levels_below, step * (255 - levels_below)
     shares = _shares(least, most).reshape(1, -1, 1, 1)
-    return _fake_quantize(activations, lowest * shares, widest * shares, np.float32(lowest), np.float32(widest), 256)
+    return _fake_quantize(activations, lowest * shares, highest * shares, lowest, highest, 256)
 
 
 def _rounded_weights(weights: NDArray[np.float32]) -> Any:
     from openvino import opset13
 
-    most = np.maximum(np.abs(weights).max(axis=(1, 2, 3), keepdims=True), np.finfo(np.float32).tiny)
+    most = np.maximum(np.abs(weights).max(axis=(1, 2, 3), keepdims=True), _TINY)
     return _fake_quantize(opset13.constant(np.ascontiguousarray(weights)), -most, most, -most, most, 255)
 
 
@@ -83,7 +89,7 @@ def _fake_quantize(values: Any, *ranges: Any) -> Any:
 
 
 def _ranges(graph: graphs.LumaGraph, names: list[str]) -> dict[str, tuple[NDArray[np.float32], NDArray[np.float32]]]:
-    """The least and the greatest value in each channel of each node named, `(c,)`, for a dead-leaves picture."""
+    """The least and the greatest value in each channel of each node named, `(c,)`, midway between both pictures."""
     import openvino
     from openvino import opset13
 
@@ -96,12 +102,13 @@ def _ranges(graph: graphs.LumaGraph, names: list[str]) -> dict[str, tuple[NDArra
         extremes += [opset13.reduce_min(nodes[name], axes), opset13.reduce_max(nodes[name], axes)]
     make: Any = openvino.Model
     probe = Compiled(make([opset13.concat(extremes, 0)], model.get_parameters()), "f32", streams=1)
-    luma = imresize(dead_leaves(2 * _SIDE), 0.5)
+    leaves = dead_leaves(2 * _SIDE)
+    pictures = (imresize(leaves, 0.5), (leaves[::2, ::2] > 0.5).astype(np.float32))
     if graph.scale == 1:  # the network wants luma that bicubic interpolation has enlarged
-        luma = imresize(luma[: _SIDE // 2, : _SIDE // 2], 2)
-    values = probe(luma[None, None].astype(np.float32))
+        pictures = tuple(imresize(picture[: _SIDE // 2, : _SIDE // 2], 2) for picture in pictures)
+    soft, hard = (probe(picture[None, None].astype(np.float32)) for picture in pictures)
     counts = [nodes[name].get_output_partial_shape(0)[1].get_length() for name in distinct]
-    found = iter(np.split(values, np.cumsum(np.repeat(counts, 2))[:-1]))
+    found = iter(np.split(((soft + hard) / 2).astype(np.float32), np.cumsum(np.repeat(counts, 2))[:-1]))
     return {name: (next(found), next(found)) for name in distinct}
 
 
