@@ -1,6 +1,6 @@
 """Measure the way from file to file: a cold process against OpenCV's shortest script, and a folder of photos.
 
-    python benchmarks/files.py --peers DIR [--photos 200] [--json FILE]
+    python benchmarks/files.py --peers DIR [--photos 200] [--networks vdsr red] [--json FILE]
 
 cold     One JPEG of a megapixel becomes twice as large, as PNG and as JPEG, in a process that has just been started:
          `upres upscale` against the script below, which does the same with OpenCV's `dnn_superres` and its own model of
@@ -102,11 +102,11 @@ def median_seconds(work: Callable[[], Any], rounds: int) -> float:
     return statistics.median(times)
 
 
-def warm(source: Path, folder: Path, rounds: int) -> list[dict[str, Any]]:
+def warm(names: list[str], source: Path, folder: Path, rounds: int) -> list[dict[str, Any]]:
     pixels = io.read(source).pixels
     y = np.ascontiguousarray(pixels[..., 1], dtype=np.float32) / np.float32(255)
     results: list[dict[str, Any]] = []
-    for name in sorted({record.name for record in upres.models() if record.scale == 2}):
+    for name in names:
         upscaler = upres.load(name, 2)
         target = folder / "warm.jpg"
 
@@ -160,6 +160,7 @@ def folder_of_photos(large: Any, folder: Path, photos: int) -> dict[str, Any]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--peers", type=Path, help="the folder of OpenCV's models, FSRCNN_x2.pb and so on")
+    parser.add_argument("--networks", nargs="+", default=["espcn", "fsrcnn", "srcnn"], help="for the warm calls")
     parser.add_argument("--photos", type=int, default=200, help="in the folder")
     parser.add_argument("--rounds", type=int, default=5, help="of each measurement")
     parser.add_argument("--json", type=Path, help="write the result to this file")
@@ -176,7 +177,7 @@ def main() -> None:
             "threads": core_count(),
             "rounds": arguments.rounds,
             "cold": cold(source, folder, arguments.peers, arguments.rounds),
-            "warm": warm(source, folder, arguments.rounds),
+            "warm": warm(arguments.networks, source, folder, arguments.rounds),
             "folder": folder_of_photos(large, folder, arguments.photos),
         }
     for entry in result["cold"]:
