@@ -211,6 +211,7 @@ def test_evaluate_prints_and_writes_scores(tmp_path, picture):
             2,
             "cannot be scored under paper; --protocol selfexsr or rgb can",
         ),
+        (["-m", "cmd:false [/b] {input} {output}", "--data", folder, "--protocol", "rgb"], 1, "false [/b]"),
         (["bicubic", "--data", folder, "--scale", "2,x"], 2, "--scale is '2,x'; give a whole number"),
         (["--data", folder], 2, "no model is given"),
         (["bicubic", "--data", folder, "--json", tmp_path / "no" / "r.json"], 1, "does not exist; create it first"),
@@ -515,7 +516,7 @@ def test_verbose_says_what_runs_and_why(picture, tmp_path):
 def test_doctor_names_processor_engines_and_speed():
     done = upres_("doctor")
     assert (done.returncode, done.stderr) == (0, "")
-    assert "cores for this process" in done.stdout
+    assert "of its cores for this process" in done.stdout
     assert re.search(r"engine openvino: \d", done.stdout)
     speeds = re.findall(r"  (fsrcnn|espcn), (?:bf16|f32|int8): (\d+\.\d)", done.stdout)
     assert [name for name, _ in speeds] == ["fsrcnn", "fsrcnn", *["espcn"] * (1 + has_int8())]

@@ -19,7 +19,7 @@ from upres.evaluation.report import evaluate
 from upres.export import export
 from upres.inference.engines import read_metadata
 from upres.inference.loading import load
-from upres.inference.runtime import Precision
+from upres.inference.runtime import Precision, has_bf16, has_int8
 from upres.weights import catalog, store
 
 
@@ -42,7 +42,7 @@ def publish(weights: Path, test_sets: Path, sets: list[str]) -> list[dict[str, A
         for dataset in sets:
             psnr, ssim = score(scale, dataset, "f32")
             assert ssim is not None
-            results[scale][dataset] = [round(psnr, 3), round(ssim, 4)]
+            results[scale][dataset] = [round(psnr, 4), round(ssim, 4)]
 
     def loss(scale: int, precision: Precision) -> float:
         return round(results[scale]["set5"][0] - score(scale, "set5", precision)[0], 3)
@@ -74,6 +74,10 @@ def main() -> None:
     parser.add_argument("--test-sets", type=Path, required=True, help="the folder of the sets")
     parser.add_argument("--sets", nargs="+", default=["set5", "set14", "bsd100"], help="which; set5 has to be there")
     arguments = parser.parse_args()
+    if "set5" not in arguments.sets:
+        parser.error("--sets has to have set5, which the cost of bf16 and int8 is measured on")
+    if not (has_bf16() and has_int8()):
+        parser.error("this processor lacks bf16 or int8, whose cost is to be measured")
     listing = catalog.FOLDER / "catalog.json"
     entries = {(e["name"], e["scale"]): e for e in json.loads(listing.read_text())} if listing.exists() else {}
     for weights in arguments.weights:

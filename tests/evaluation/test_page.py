@@ -143,9 +143,17 @@ def test_gathering_takes_the_newest_and_finds_runs_and_notes(tmp_path):
     (tmp_path / "of others" / "binary.json").write_bytes(b"\xff\xfe\x00" * 100)
     (tmp_path / "of others" / "folder.json").mkdir()
     assert page.gather([tmp_path]) == gathered
-    (run / "metrics.csv").write_text("step,steps,loss,psnr\n10,20,0.1,3x\n")
-    with pytest.raises(DataError, match=r"metrics\.csv: damaged"):
-        page.gather([tmp_path])
+    with (run / "metrics.csv").open("a") as lines:
+        lines.write("30,30,0.1,3")  # of 31.2, when the disk was full
+    assert page.gather([tmp_path]) == gathered
+    for damaged in (
+        "step,steps,loss,psnr\n10,20,0.1,3x\n",
+        "psnr,step\n30.5\n",
+        "step,psnr\n1," + 200_000 * "1" + "\n",
+    ):
+        (run / "metrics.csv").write_text(damaged)
+        with pytest.raises(DataError, match=r"metrics\.csv: damaged"):
+            page.gather([tmp_path])
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match="no scores and no runs there"):
         page.gather([tmp_path / "empty"])

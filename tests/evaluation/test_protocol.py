@@ -120,7 +120,18 @@ def test_json_holds_everything_and_reads_back(tmp_path, photo):
     (tmp_path / "other.json").write_text("{}")
     (tmp_path / "headless.json").write_text('{"format": "upres-scores-1"}')
     (tmp_path / "list.json").write_text("[]")
-    for name, broken in (("none", None), ("bare", [{"model": "x"}]), ("numbers", [3])):
+    images = first["images"]
+    empty = first | {"images": {key: [] for key in images}}
+    shorter = first | {"images": images | {"psnr": images["psnr"][:1]}}
+    worded = first | {"images": images | {"psnr": ["x", 1, 2]}}
+    for name, broken in (
+        ("none", None),
+        ("bare", [{"model": "x"}]),
+        ("numbers", [3]),
+        ("empty", [empty]),
+        ("shorter", [shorter]),
+        ("worded", [worded]),
+    ):
         (tmp_path / f"{name}.json").write_text(json.dumps(record | {"evaluations": broken}))
     for name, says in (
         ("other.json", "not upres-scores-1"),
@@ -130,6 +141,9 @@ def test_json_holds_everything_and_reads_back(tmp_path, photo):
         ("none.json", "lacks what that holds"),
         ("bare.json", "lacks what that holds"),
         ("numbers.json", "lacks what that holds"),
+        ("empty.json", "an evaluation of no picture"),
+        ("shorter.json", "lacks what that holds"),
+        ("worded.json", "lacks what that holds"),
     ):
         with pytest.raises(DataError, match=says):
             report.read_json(tmp_path / name)

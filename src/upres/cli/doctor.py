@@ -33,7 +33,7 @@ def doctor() -> None:
     from upres.inference.runtime import core, core_count, has_int8
 
     print(f"upres {upres.__version__}, Python {platform.python_version()}, {platform.platform()}")
-    print(f"processor: {core().get_property('CPU', 'FULL_DEVICE_NAME')}, {core_count()} cores for this process")
+    print(f"processor: {core().get_property('CPU', 'FULL_DEVICE_NAME')}, {core_count()} of its cores for this process")
     print(f"  it has: {', '.join(_features()) or 'nothing that Linux would tell'}")
     print(f"  OpenVINO uses: {', '.join(sorted(core().get_property('CPU', 'OPTIMIZATION_CAPABILITIES')))}")
     print(f"memory: {free_memory() / 1e9:.1f} GB by default, half of what is free")

@@ -60,7 +60,7 @@ def upscale(
     verify: Annotated[bool, typer.Option("--verify", help="Reduce the result; print its PSNR to the input.")] = False,
     engine: Annotated[Engine, typer.Option(help="What runs the network.")] = "openvino",
     precision: Annotated[
-        Precision, typer.Option(help="auto: bf16 where that costs at most 0.01 dB. int8: fastest.")
+        Precision, typer.Option(help="auto: bf16 where that costs at most 0.01 dB. int8: less exact.")
     ] = "auto",
     memory: Annotated[
         str | None, typer.Option(help="What the process may take, as in 1GB.", show_default="half of what is free")

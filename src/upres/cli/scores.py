@@ -137,11 +137,12 @@ def _able(candidates: list[Candidate], protocol: ProtocolName, *, may_lack: bool
 
 def _scored(candidate: Candidate, folder: Path, scale: int, protocol: ProtocolName, *, verify: bool) -> Evaluation:
     from rich.console import Console
+    from rich.text import Text
 
     from upres.evaluation import report
 
     doing = f"{candidate.name} ×{scale} on {folder.name}, protocol {protocol}"
-    with Console(stderr=True).status(doing) as status:  # shown on a terminal only
+    with Console(stderr=True).status(Text(doing)) as status:  # shown on a terminal only
         return report.evaluate(
             candidate.enlarger,
             folder,
@@ -151,7 +152,7 @@ def _scored(candidate: Candidate, folder: Path, scale: int, protocol: ProtocolNa
             with_consistency=verify,
             with_speed=True,
             parameters=candidate.parameters,
-            watch=lambda score: status.update(f"{doing}: {score.image} has {score.psnr:.2f} dB"),
+            watch=lambda score: status.update(Text(f"{doing}: {score.image} has {score.psnr:.2f} dB")),
         )
 
 

@@ -84,6 +84,8 @@ def gather(paths: Iterable[Path]) -> Gathered:
     """
     files: list[Path] = []
     for path in paths:
+        if not path.exists():
+            raise DataError(f"{path}: no such file or folder; give a file of `upres evaluate --json`, or a folder.")
         if path.is_dir():
             files += sorted(f for f in path.rglob("*") if f.name == _METRICS or _holds_scores(f))
         else:
@@ -122,11 +124,11 @@ def _holds_scores(file: Path) -> bool:
 def _run(file: Path) -> Run:
     """A run's validation; empty where there was none, or where another program wrote the file."""
     with file.open(newline="", encoding="utf-8", errors="replace") as lines:
-        table = csv.DictReader(lines)
-        ours = {"step", "psnr"} <= set(table.fieldnames or ())
+        table = csv.DictReader(line for line in lines if line.endswith("\n"))  # without one that was cut short
         try:
+            ours = {"step", "psnr"} <= set(table.fieldnames or ())
             rows = [(int(row["step"]), float(row["psnr"])) for row in table if row["psnr"]] if ours else []
-        except ValueError as error:
+        except (ValueError, TypeError, csv.Error) as error:
             raise DataError(f"{file}: damaged ({error}); leave this run out.") from error
     return Run(file.parent.name, tuple(step for step, _ in rows), tuple(psnr for _, psnr in rows))
 

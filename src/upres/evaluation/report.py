@@ -26,6 +26,7 @@ from upres.inference.runtime import core_count
 from upres.inference.upscaler import Upscaler
 
 FORMAT = "upres-scores-1"
+_MOST_AT_ONCE = 16  # pictures, for the sake of memory
 _SPEED_RUNS, _SPEED_SECONDS = 20, 2.0
 
 
@@ -159,7 +160,7 @@ def read_json(path: Path) -> tuple[Provenance, list[Evaluation]]:
     try:
         made = Provenance(**{name: fields[name] for name in Provenance.__annotations__})
         return made, [_evaluation(e) for e in fields["evaluations"]]
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise DataError(
             f"{path}: says that it is {FORMAT}, but lacks what that holds ({error}); give a file of "
             "`upres evaluate --json`."
@@ -168,12 +169,14 @@ def read_json(path: Path) -> tuple[Provenance, list[Evaluation]]:
 
 def _evaluation(record: dict[str, Any]) -> Evaluation:
     def decibels(value: float | None) -> float:
-        return math.inf if value is None else value
+        return math.inf if value is None else float(value)
 
     images: dict[str, list[Any]] = record["images"]
     agreements = map(decibels, images["consistency"]) if "consistency" in images else [None] * len(images["image"])
-    psnrs = map(decibels, images["psnr"])
-    scores = tuple(map(Score, images["image"], psnrs, images["ssim"], agreements))
+    psnrs, ssims = map(decibels, images["psnr"]), (None if value is None else float(value) for value in images["ssim"])
+    scores = tuple(Score(*values) for values in zip(images["image"], psnrs, ssims, agreements, strict=True))
+    if not scores:
+        raise ValueError("an evaluation of no picture")
     kept = ("model", "precision", "dataset", "scale", "protocol", "parameters", "megapixels_per_second")
     return Evaluation(images=scores, **{name: record[name] for name in kept})
 
@@ -210,7 +213,7 @@ def evaluate(
         UsageError: a picture too small for the scale, or a model that gives another size.
     """
     files = protocol.picture_files(folder)
-    workers = core_count()
+    workers = min(core_count(), _MOST_AT_ONCE)
     alone = enlarger.unsplit() if isinstance(enlarger, Upscaler) and len(files) >= workers else enlarger
 
     samples: dict[Path, int] = {}
@@ -229,10 +232,13 @@ def evaluate(
         )
 
     scores: list[Score] = []
-    with ThreadPoolExecutor(workers) as pool:
+    pool = ThreadPoolExecutor(workers)
+    try:
         for result in pool.map(score, files):
             scores.append(result)
             watch(result)
+    finally:
+        pool.shutdown(cancel_futures=True)
     speed = None
     if with_speed and not isinstance(enlarger, FinishedFolder):
         largest = protocol.read_picture(max(files, key=samples.__getitem__))

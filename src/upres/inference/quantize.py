@@ -41,7 +41,9 @@ def quantize(graph: graphs.LumaGraph) -> None:
     convolutions = [
         node
         for node in graph.model.get_ordered_ops()
-        if node.get_type_name() == "Convolution" and str(node.get_input_partial_shape(0)[1]) != "1"
+        if node.get_type_name() == "Convolution"
+        and str(node.get_input_partial_shape(0)[1]) != "1"
+        and graphs.constant(graphs.source(node, 1)) is not None
     ]
     if not convolutions:
         return

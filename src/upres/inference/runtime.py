@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import queue
 import sys
@@ -20,7 +21,7 @@ Precision = Literal["f32", "bf16", "int8"]
 # OpenVINO's Python binding sets itself up on first use under locks that it holds while it waits for the interpreter:
 # two threads that compile their first model, or run one for the first time, wait for each other for ever.
 FIRST_USE = threading.RLock()
-_CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+_CONTROL_GROUP = Path("/sys/fs/cgroup")
 
 
 def core() -> Any:
@@ -64,13 +65,20 @@ def core_count() -> int:
     """
     affinity = getattr(os, "sched_getaffinity", None)  # absent on macOS and Windows
     cores = len(affinity(0)) if affinity else os.cpu_count() or 1
-    return min(cores, cores_in_quota(_CPU_QUOTA.read_text(encoding="ascii"))) if _CPU_QUOTA.exists() else cores
+    return max(1, math.ceil(min(cores, _quota())))
 
 
-def cores_in_quota(text: str) -> int:
-    """Cores, rounded up, that a Linux control group's `cpu.max` amounts to: microseconds of time in how many others."""
-    quota, period = text.split()
-    return sys.maxsize if quota == "max" else max(1, -(-int(quota) // int(period)))
+def _quota() -> float:
+    """Cores that a Linux container may use the time of, by version 2 or 1 of control groups; else infinity."""
+    for files in (("cpu.max",), ("cpu/cpu.cfs_quota_us", "cpu/cpu.cfs_period_us")):
+        try:
+            words = " ".join((_CONTROL_GROUP / name).read_text(encoding="ascii") for name in files)
+            quota, period = map(int, words.split())
+            if quota > 0:
+                return quota / period
+        except (OSError, ValueError, ZeroDivisionError):  # absent, unreadable, or `max`
+            continue
+    return math.inf
 
 
 class Compiled:

@@ -54,8 +54,9 @@ def split(height: int, width: int, *, halo: int | None, tile: int, workers: int 
 
     def cost(grid: tuple[int, int]) -> tuple[int, int]:
         rows, columns = grid
-        read = min(height, -(-height // rows) + 2 * halo) * min(width, -(-width // columns) + 2 * halo)
-        return -(-rows * columns // workers) * read, rows * columns
+        return -(-rows * columns // workers) * _window(height, rows, halo) * _window(
+            width, columns, halo
+        ), rows * columns
 
     rows, columns = min(_grids(height, width, tile, workers), key=cost)
     return [
@@ -78,11 +79,15 @@ def _grids(height: int, width: int, tile: int, workers: int) -> Iterator[tuple[i
 
 def _spans(length: int, parts: int, halo: int) -> Iterator[tuple[slice, slice]]:
     """(kept, read) along one side; every read has one length."""
-    step = -(-length // parts)
-    window = min(length, step + 2 * halo)
+    step, window = -(-length // parts), _window(length, parts, halo)
     for start in range(0, length, step):
         first = min(max(start - halo, 0), length - window)
         yield slice(start, min(start + step, length)), slice(first, first + window)
+
+
+def _window(length: int, parts: int, halo: int) -> int:
+    """What a tile reads along one side; of two tiles, each has a neighbour on one side only."""
+    return min(length, -(-length // parts) + min(parts - 1, 2) * halo)
 
 
 def each(tiles: Sequence[Tile], work: Callable[[Tile], None], *, workers: int) -> None:

@@ -21,6 +21,7 @@ from upres.inference.windows import Windows
 DEFAULT_TILE = 512
 _SHAPE_STEP = 16  # engines prepare for each shape anew, so there should be few
 _BICUBIC_HALO = 3
+_MIRRORED = 8  # low-resolution pixels around the picture, for networks that look as far
 _PROJECTION_HALO = 5  # how far one round of back-projection looks: two pixels down, two up, one for rounding
 
 
@@ -146,6 +147,9 @@ class Upscaler:
 class Enlarged:
     """Another picture enlarged by a network: luma through the network, the rest bicubic.
 
+    Around the picture the network sees it mirrored, as bicubic interpolation does, not the zeros that its convolutions
+    would take to be there: those tint the outermost pixels.
+
     Args:
         source: the picture.
         upscaler: the network.
@@ -177,8 +181,11 @@ class Enlarged:
         for span, length in zip((rows, columns), self._source.size, strict=True):
             keep = slice(max(span.start // scale - margin, 0), min(-(-span.stop // scale) + margin, length))
             kept.append(keep)
-            read.append(slice(0, length) if halo is None else _widened(keep, max(halo, _BICUBIC_HALO), length))
-        low = self._source(read[0], read[1])
+            if halo is None:
+                read.append(slice(0, length))
+            else:
+                read.append(_widened(keep, max(halo, _BICUBIC_HALO), length, beyond=min(halo, _MIRRORED)))
+        low = self._mirrored(read)
         large = self._enlarge(low, read, kept)
         if large.dtype != np.uint8:
             rows_inside, columns_inside = _relative(kept, read)
@@ -186,6 +193,14 @@ class Enlarged:
             np.clip(large, 0, 1, out=large)
         top, left = (keep.start * scale for keep in kept)
         return large[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
+
+    def _mirrored(self, read: list[slice]) -> NDArray[np.float32]:
+        """A window that may reach beyond the picture, which is mirrored there."""
+        spans = list(zip(read, self._source.size, strict=True))
+        rows, columns = (slice(max(span.start, 0), min(span.stop, length)) for span, length in spans)
+        missing = [(max(-span.start, 0), max(span.stop - length, 0)) for span, length in spans]
+        window = self._source(rows, columns)
+        return np.pad(window, [*missing, (0, 0)], mode="symmetric") if any(map(any, missing)) else window
 
     def _enlarge(self, low: NDArray[np.float32], read: list[slice], kept: list[slice]) -> NDArray[Any]:
         """The enlargement of the pixels `kept`, from those `read`; float32 is not clipped."""
@@ -229,11 +244,11 @@ def _relative(kept: list[slice], read: list[slice]) -> tuple[slice, slice]:
     return rows, columns
 
 
-def _widened(span: slice, halo: int, length: int) -> slice:
-    """A span with its halo on both sides, moved and cut to lie in the picture, its length one of few."""
+def _widened(span: slice, halo: int, length: int, *, beyond: int) -> slice:
+    """A span with its halo, moved and cut to reach so far `beyond` the picture at most, its length one of few."""
     wanted = span.stop - span.start + 2 * halo
-    window = min(-(-wanted // _SHAPE_STEP) * _SHAPE_STEP, length)
-    first = min(max(span.start - halo, 0), length - window)
+    window = min(-(-wanted // _SHAPE_STEP) * _SHAPE_STEP, length + 2 * beyond)
+    first = min(max(span.start - halo, -beyond), length + beyond - window)
     return slice(first, first + window)
 
 
