@@ -8,6 +8,7 @@ BigTIFF design note; EXIF 2.32, 4.5 and 4.6; Adobe's Photoshop File Formats for 
 from __future__ import annotations
 
 import io
+import math
 import re
 import struct
 from collections.abc import Container, Iterable
@@ -92,7 +93,10 @@ class _Form:
                 continue
             value = field[:length]
             if length > len(field):
-                file.seek(self.unpack(self._offset, field)[0])
+                try:
+                    file.seek(self.unpack(self._offset, field)[0])
+                except (OverflowError, OSError, ValueError):  # beyond the largest offset there is
+                    continue
                 value = file.read(length)
             if len(value) == length:
                 tags[number] = _Tag(kind, _little_endian(value, kind, self.order))
@@ -159,7 +163,7 @@ def _directories(file: BinaryIO) -> tuple[_Directory, _Directory, _Directory]:
             if pointer is not None:
                 taken = sum(_bytes_of(len(tag.value)) for tags in found for tag in tags.values())
                 found[i] = form.directory(file, int.from_bytes(pointer.value, "little"), None, _LARGEST_TAGS - taken)
-    except (struct.error, OverflowError, OSError):  # it points to where nothing is
+    except (struct.error, OverflowError, OSError, ValueError):  # it points to where nothing is
         pass
     for number in _LEFT_OUT:
         found[1].pop(number, None)
@@ -188,7 +192,7 @@ def is_preview(file: BinaryIO) -> bool:
     try:
         form, first = _opened(file)
         tags = form.directory(file, first, {_NEW_SUBFILE_TYPE, _DNG_VERSION}, _LARGEST_TAGS)
-    except (struct.error, OverflowError, OSError):
+    except (struct.error, OverflowError, OSError, ValueError):
         return False
     is_reduced = _NEW_SUBFILE_TYPE in tags and int.from_bytes(tags[_NEW_SUBFILE_TYPE].value, "little") & 1
     return bool(is_reduced) or _DNG_VERSION in tags
@@ -295,7 +299,7 @@ def jpeg_start(exif: bytes, *, size: tuple[int, int], pixels_per_mm: tuple[float
 
 def _jfif(pixels_per_mm: tuple[float, float]) -> bytes:
     """The segment that states a JPEG file's resolution in pixels an inch. Source: JFIF 1.02."""
-    is_known = pixels_per_mm != (1, 1)
+    is_known = all(math.isfinite(density) and density > 0 and density != 1 for density in pixels_per_mm)
     densities = [min(max(round(density * 25.4), 1), 65_535) if is_known else 1 for density in pixels_per_mm]
     return b"\xff\xe0\0\x10JFIF\0\1\2" + struct.pack(">BHHBB", is_known, *densities, 0, 0)
 
