@@ -28,6 +28,13 @@ def test_temporary_files_of_killed_processes_are_removed_and_those_in_use_are_le
     assert (tmp_path / "a.txt").read_text() == "whole"
 
 
+def test_temporary_files_of_other_machines_are_left(tmp_path, monkeypatch):
+    subprocess.run([sys.executable, "-c", KILLED, str(tmp_path / "killed.txt")], check=False)
+    monkeypatch.setattr("platform.node", lambda: "another")
+    remove_unfinished(tmp_path)
+    assert len(list(tmp_path.iterdir())) == 1
+
+
 def test_what_fails_leaves_the_old_file(tmp_path):
     (tmp_path / "a.txt").write_text("old")
 

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+import platform
+import re
 import secrets
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from upres.errors import OutputError
-
-try:
-    import fcntl
-except ImportError:  # Windows, which removes no file that is open
-    fcntl = None
 
 _PREFIX = ".upres-"
 
@@ -26,11 +24,10 @@ def whole_file(path: str | os.PathLike[str]) -> Generator[Path]:
         OutputError: the system refuses: no space, no folder, no permission.
     """
     path = Path(path)
-    temporary = path.with_name(f"{_PREFIX}{secrets.token_hex(6)}{path.suffix}")
+    temporary = path.with_name(f"{_PREFIX}{_machine()}-{os.getpid()}-{secrets.token_hex(4)}{path.suffix}")
     try:
-        with _in_use(temporary):
-            yield temporary
-            os.replace(temporary, path)
+        yield temporary
+        os.replace(temporary, path)
     except OSError as error:
         reason = error.strerror or str(error)
         raise OutputError(f"{path}: could not be written ({reason}); free space or choose another place.") from error
@@ -52,24 +49,26 @@ def make_folder(folder: Path) -> None:
 
 
 def remove_unfinished(folder: Path) -> None:
-    """Remove the temporary files of killed processes from a folder; those in use are left."""
+    """Remove the temporary files of this machine's killed processes from a folder; those in use are left."""
     for path in folder.glob(f"{_PREFIX}*"):
-        with suppress(OSError):  # in use; or somebody else was faster, or may do what we may not
-            if fcntl is None:
-                path.unlink()
-                continue
-            with path.open("rb") as file:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        made_by = re.match(rf"{re.escape(_PREFIX)}{_machine()}-(\d+)-", path.name)
+        if made_by and not _runs(int(made_by[1])):
+            with suppress(OSError):  # somebody else was faster, or may do what we may not
                 path.unlink()
 
 
-@contextmanager
-def _in_use(path: Path) -> Generator[None]:
-    """Make a file and lock it; the system lets go of it with the process, however that ends."""
-    if fcntl is None:
-        yield
-        return
-    with path.open("xb") as file:
-        with suppress(OSError):  # a file system without locks: then none can be had to remove the file either
-            fcntl.flock(file, fcntl.LOCK_EX)
-        yield
+def _machine() -> str:
+    return hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+
+
+def _runs(process: int) -> bool:
+    """Whether a process of this number runs; locks would tell more, but network drives have them in name only."""
+    if os.name == "nt":  # signal 0 would end it; Windows removes no file that is open
+        return False
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (PermissionError, OverflowError):
+        pass
+    return True
