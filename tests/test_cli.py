@@ -211,7 +211,7 @@ def test_evaluate_prints_and_writes_scores(tmp_path, picture):
             2,
             "cannot be scored under paper; --protocol selfexsr or rgb can",
         ),
-        (["-m", "cmd:false [/b] {input} {output}", "--data", folder, "--protocol", "rgb"], 1, "false [/b]"),
+        (["-m", "cmd:false [/b] {input} {output}", "--data", folder, "--protocol", "rgb"], 1, "false '[/b]' "),
         (["bicubic", "--data", folder, "--scale", "2,x"], 2, "--scale is '2,x'; give a whole number"),
         (["--data", folder], 2, "no model is given"),
         (["bicubic", "--data", folder, "--json", tmp_path / "no" / "r.json"], 1, "does not exist; create it first"),
