@@ -231,6 +231,56 @@ def test_iptc_goes_into_tiff_and_out_of_it(tmp_path, photo):
     assert records in through(tmp_path / "b.tif", tmp_path / "c.jpg").read_bytes()
 
 
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("turned", [False, True])
+def test_iptc_that_a_tiff_file_calls_numbers(tmp_path, photo, order, turned):
+    """Photoshop's way: 32-bit numbers whose bytes stand as in IPTC; some writers turn them into the file's order."""
+    records = b"\x1c\x02\x78\x00\x09A cat !?.\0\0"
+    other = {"<": ">", ">": "<"}[order]
+    numbers = struct.unpack(f"{other if turned else order}4I", records)
+    tag = (33723, 4, 4, numbers, True)
+    tifffile.imwrite(tmp_path / "in.tif", photo, byteorder=order, extratags=[tag], photometric="rgb", metadata=None)
+    with Image.open(through(tmp_path / "in.tif", tmp_path / "out.jpg")) as out:
+        assert out.info["photoshop"][0x0404] == records
+
+
+def test_a_long_exif_stays_in_tiff_and_is_named_where_it_does_not_fit(tmp_path, photo):
+    tags = [(270, 2, None, "long " * 20_000, True), (271, 2, None, "Maker", True)]
+    tifffile.imwrite(tmp_path / "in.tif", photo, extratags=tags, photometric="rgb", metadata=None)
+    assert said(through(tmp_path / "in.tif", tmp_path / "out.tif"))[0][270] == "long " * 20_000
+    for suffix in ("jpg", "png", "webp", "avif"):
+        picture, _, _ = said(through(tmp_path / "in.tif", tmp_path / f"out.{suffix}"))
+        assert picture[271] == "Maker"
+        assert 270 not in picture
+        assert io.lost(io.read(tmp_path / "in.tif"), formats.of_suffix(tmp_path / f"a.{suffix}")) == [
+            "longest EXIF tags"
+        ]
+    assert not io.lost(io.read(tmp_path / "in.tif"), formats.named("tiff"))
+
+
+@pytest.mark.parametrize("length", [65_500, 65_600, 200_000])
+def test_a_long_iptc_stays_in_tiff_and_is_named_where_it_does_not_fit(tmp_path, photo, length):
+    records = b"\x1c\x02\x78" + bytes(length)
+    tifffile.imwrite(tmp_path / "in.tif", photo, extratags=[(33723, 7, len(records), records, True)])
+    assert records in through(tmp_path / "in.tif", tmp_path / "out.tif").read_bytes()
+    kept = records in through(tmp_path / "in.tif", tmp_path / "out.jpg").read_bytes()
+    assert io.lost(io.read(tmp_path / "in.tif"), formats.named("jpeg")) == ([] if kept else ["IPTC"])
+    assert kept == (length == 65_500)
+
+
+def test_exif_in_jpeg_does_not_grow(tmp_path, photo):
+    Image.fromarray(photo).save(tmp_path / "0.jpg", exif=camera_exif())
+    lengths = {
+        len(io.read(through(tmp_path / f"{i}.jpg", tmp_path / f"{i + 1}.jpg")).carried["exif-data"]) for i in range(3)
+    }
+    assert len(lengths) == 1
+
+
+def test_a_reduced_picture_alone_in_its_file_is_a_picture(tmp_path, photo):
+    tifffile.imwrite(tmp_path / "in.tif", photo, subfiletype=1, photometric="rgb")
+    np.testing.assert_array_equal(io.read(tmp_path / "in.tif").pixels, photo)
+
+
 def test_photos_of_phones_are_refused_for_what_they_are():
     """The libvips that is installed with upres has no decoder of HEVC."""
     with pytest.raises(

@@ -1,3 +1,4 @@
+import io
 import struct
 from pathlib import Path
 
@@ -16,6 +17,30 @@ def test_a_tag_that_stands_beyond_every_file_is_left_out_alone(tmp_path: Path, n
         exif = metadata.exif_of_tiff(file)
     assert exif is not None
     assert name in exif
+
+
+def directory(*records: bytes) -> bytes:
+    return struct.pack("<H", len(records)) + b"".join(records) + bytes(4)
+
+
+def test_a_bad_directory_of_the_shot_leaves_that_of_the_place():
+    latitude = struct.pack("<HHI4s", 1, 2, 2, b"N")
+    pointers = [struct.pack("<HHII", number, 4, 1, at) for number, at in ((34665, 1_000_000), (34853, 38))]
+    file = b"II*\0\x08\0\0\0" + directory(*pointers) + directory(latitude)
+    assert file.index(directory(latitude)) == 38
+    exif = metadata.exif_of_tiff(io.BytesIO(file))
+    assert exif is not None
+    assert latitude in exif
+
+
+def test_numbers_of_64_bits_stay_out_of_an_exif_block():
+    rating = struct.pack("<HHQQ", 18246, 16, 1, 4)
+    make = struct.pack("<HHQ", 271, 2, 4) + b"cam\0".ljust(8, b"\0")
+    file = b"II+\0\x08\0\0\0" + struct.pack("<QQ", 16, 2) + make + rating + bytes(8)
+    exif = metadata.exif_of_tiff(io.BytesIO(file))
+    assert exif is not None
+    assert struct.pack("<HHI", 271, 2, 4) + b"cam\0" in exif
+    assert struct.pack("<H", 18246) not in exif
 
 
 @pytest.mark.parametrize("unknown", [(0.0, 0.0), (1.0, 1.0), (float("nan"), 1.0), (float("inf"), 4.0), (-1.0, 1.0)])

@@ -27,6 +27,8 @@ class Format:
         max_side: the longest side in pixels, by its specification or its encoder.
         carries: what besides pixels, of ICC, EXIF, XMP and IPTC, is written into it.
         whole: whether its encoder needs the whole result in memory.
+        max_exif: bytes of EXIF: what libexif writes, what a JPEG segment holds; None for any number.
+        max_iptc: bytes of IPTC.
     """
 
     name: FormatName
@@ -38,6 +40,8 @@ class Format:
     max_side: int
     carries: tuple[str, ...]
     whole: bool = False
+    max_exif: int | None = 65_300
+    max_iptc: int | None = None
 
     def dtype(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
         """What pictures of a dtype are written as: itself, or the deepest that the format has."""
@@ -59,6 +63,8 @@ FORMATS = (
         pages=False,
         max_side=65_500,
         carries=("icc", "exif", "xmp", "iptc"),
+        max_exif=65_531,
+        max_iptc=65_533,
     ),
     Format(
         "webp",
@@ -80,6 +86,7 @@ FORMATS = (
         pages=True,
         max_side=2**31 - 1,
         carries=("icc", "exif", "xmp", "iptc"),
+        max_exif=None,
     ),
     Format(
         "avif",

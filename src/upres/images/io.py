@@ -101,7 +101,7 @@ def read(
     name = "standard input" if isinstance(file, bytes) else os.fspath(file)
     with _source_of(file) as source:
         kind = _kind(name, source)
-        tags = _tags_of_tiff(name, file) if kind == "Tiff" else None
+        tags = _tags_of_tiff(name, file) if kind == "Tiff" else {}
         if kind == "Png":
             _refuse_frames_of_png(name, file)
         image = _opened(name, source, {})
@@ -132,8 +132,7 @@ def read(
         upright = [_upright(page, orientation) for page in np.split(pixels, count)]
         pixels = upright[0] if count == 1 else np.concatenate(upright)
     resolution = (image.xres, image.yres) if orientation < 5 else (image.yres, image.xres)
-    carried = _carried(image)
-    return Picture(pixels, carried if tags is None else carried | {"exif-data": tags}, resolution, count)
+    return Picture(pixels, _carried(image) | tags, resolution, count)
 
 
 def format_of(file: str | os.PathLike[str] | bytes) -> Format:
@@ -157,8 +156,8 @@ def _stream_of(name: str, file: str | os.PathLike[str] | bytes) -> Generator[Bin
         raise PictureError(f"{name}: cannot be read ({error.strerror}); check the disk.") from error
 
 
-def _tags_of_tiff(name: str, file: str | os.PathLike[str] | bytes) -> bytes | None:
-    """An EXIF block of a TIFF file's tags.
+def _tags_of_tiff(name: str, file: str | os.PathLike[str] | bytes) -> dict[str, bytes]:
+    """EXIF and IPTC of a TIFF file, of which libvips reads none and half, as blocks under libvips' names.
 
     Raises:
         PictureError: the file's first picture only stands for another, which libvips does not read.
@@ -168,7 +167,9 @@ def _tags_of_tiff(name: str, file: str | os.PathLike[str] | bytes) -> bytes | No
             raise PictureError(
                 f"{name}: its first picture is only a preview, as in a camera's raw file; develop it to TIFF or JPEG."
             )
-        return metadata.exif_of_tiff(stream)
+        exif, iptc = metadata.exif_of_tiff(stream), metadata.iptc_of_tiff(stream)
+    found = {"exif-data": exif, "iptc-data": None if iptc is None else metadata.iptc_block(iptc)}
+    return {name: block for name, block in found.items() if block is not None}
 
 
 def _refuse_frames_of_png(name: str, file: str | os.PathLike[str] | bytes) -> None:
@@ -305,8 +306,21 @@ def _carried(image: pyvips.Image) -> dict[str, Any]:
 
 def lost(picture: Picture, format: Format) -> list[str]:
     """What the picture carries and a file of this format will not: of ICC profile, EXIF, XMP, IPTC and HDR gain map."""
-    names = (block.partition("-")[0] for block in _CARRIED_BLOCKS if block in picture.carried)
-    return [name.upper() for name in names if name not in format.carries]
+    found: list[str] = []
+    for name in _CARRIED_BLOCKS:
+        block = picture.carried.get(name)
+        kind = name.partition("-")[0]
+        if block is None:
+            continue
+        if kind not in format.carries or (kind == "iptc" and _is_longer(block, format.max_iptc)):
+            found.append(kind.upper())
+        elif kind == "exif" and _is_longer(block, format.max_exif):
+            found.append("longest EXIF tags")
+    return found
+
+
+def _is_longer(block: bytes, most: int | None) -> bool:
+    return most is not None and len(block) > most
 
 
 def format_for(path: str | os.PathLike[str], encoding: Encoding) -> Format:
@@ -479,6 +493,7 @@ def _start_of(format: Format, picture: Picture, size: tuple[int, int]) -> bytes:
     exif = picture.carried.get("exif-data") if format.name == "jpeg" else None
     if exif is None:
         return b""
+    exif = metadata.shortened(exif, cast(int, format.max_exif))
     return metadata.jpeg_start(exif, size=size, pixels_per_mm=picture.pixels_per_mm) or b""
 
 
@@ -496,6 +511,8 @@ def _with_carried(image: Any, picture: Picture, format: Format, *, page_height: 
             continue
         if name == "iptc-data" and format.name == "tiff":  # libvips would write a quarter; see `_embed_in_tiff`
             continue
+        if name == "exif-data" and format.max_exif is not None:
+            value = metadata.shortened(value, format.max_exif)
         match value:
             case bytes():
                 image.set_type(pyvips.GValue.blob_type, name, value)

@@ -12,14 +12,16 @@ import math
 import re
 import struct
 from collections.abc import Container, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import BinaryIO, Literal, NamedTuple
 
-_LARGEST_TAGS = 65_400  # bytes: a JPEG file holds 65,527 of EXIF, and some are for what is around the tags
-_EXIF_MARK, _PHOTOSHOP_MARK, _IPTC_NUMBER = b"Exif\0\0", b"Photoshop 3.0\0", 0x0404
+_LARGEST_TAGS = 16_000_000  # bytes of all of them; a damaged file may claim more
+_EXIF_MARK, _PHOTOSHOP_MARK = b"Exif\0\0", b"Photoshop 3.0\0"
+_IPTC_NUMBER, _IPTC_RECORD = 0x0404, b"\x1c"
 _SHOT, _PLACE, _IPTC = 34665, 34853, 33723
 _WIDTH, _HEIGHT = 40962, 40963
-_NEW_SUBFILE_TYPE, _DNG_VERSION = 254, 50706
+_NEW_SUBFILE_TYPE, _SUB_DIRECTORIES, _DNG_VERSION = 254, 330, 50706
 # ImageDescription, Make, Model, Software, DateTime, Artist, HostComputer, Rating, RatingPercent, Copyright, and what
 # Windows writes: the other tags of a picture's own directory say how its pixels are stored.
 _ABOUT_PICTURE = frozenset((270, 271, 272, 305, 306, 315, 316, 18246, 18249, 33432, *range(40091, 40096)))
@@ -28,9 +30,12 @@ _ABOUT_PICTURE = frozenset((270, 271, 272, 305, 306, 315, 316, 18246, 18249, 334
 _FORMAL = frozenset((36864, 37121, 40960, 40961, _WIDTH, _HEIGHT, 40965))
 _LEFT_OUT = frozenset((40965,))  # points to a directory that is not copied
 _ORIENTATION, _THUMBNAIL_AT, _THUMBNAIL_BYTES = 274, 513, 514
-_SHORT, _LONG, _UNDEFINED, _LONG8 = 3, 4, 7, 16
+_SHORT, _LONG, _UNDEFINED, _POINTER, _LONG8 = 3, 4, 7, 13, 16
+_ONLY_IN_TIFF = frozenset((_POINTER, _LONG8, 17, 18))
+_END = bytes(2)
 _ITEM_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _RATIONALS = (5, 10)  # two numbers an item
+_NOTHING_THERE = (struct.error, OverflowError, OSError, ValueError)  # where a damaged file points to
 
 
 class _Tag(NamedTuple):
@@ -112,7 +117,7 @@ class _Form:
             others: finished records of further tags.
             following: the offset of the next directory; 0 for none.
         """
-        records, values = list(others), b""
+        records, values = list(others), bytearray()
         length = 20 if self.big else 12
         begins = at + struct.calcsize("=" + self._count + self._offset) + length * (len(records) + len(tags))
         for number, (kind, value) in tags.items():
@@ -121,7 +126,8 @@ class _Form:
             width = length - len(head)
             if len(value) > width:
                 values += bytes(len(values) % 2)
-                field, values = self.pointer(begins + len(values)), values + value
+                field = self.pointer(begins + len(values))
+                values += value
             else:
                 field = value.ljust(width, b"\0")
             records.append(head + field)
@@ -153,21 +159,26 @@ def _opened(file: BinaryIO) -> tuple[_Form, int]:
 
 def _directories(file: BinaryIO) -> tuple[_Directory, _Directory, _Directory]:
     """Tags about the picture, the shot and the place; of a damaged file, those that can be read."""
-    found: list[_Directory] = [{}, {}, {}]
+    picture: _Directory = {}
+    shot: _Directory = {}
+    place: _Directory = {}
+    room = _LARGEST_TAGS
     try:
         form, first = _opened(file)
-        root = form.directory(file, first, _ABOUT_PICTURE | {_SHOT, _PLACE}, _LARGEST_TAGS)
-        pointers = [root.pop(number, None) for number in (_SHOT, _PLACE)]
-        found[0] = root
-        for i, pointer in enumerate(pointers, 1):
-            if pointer is not None:
-                taken = sum(_bytes_of(len(tag.value)) for tags in found for tag in tags.values())
-                found[i] = form.directory(file, int.from_bytes(pointer.value, "little"), None, _LARGEST_TAGS - taken)
-    except (struct.error, OverflowError, OSError, ValueError):  # it points to where nothing is
-        pass
-    for number in _LEFT_OUT:
-        found[1].pop(number, None)
-    return found[0], found[1], found[2]
+        picture = form.directory(file, first, _ABOUT_PICTURE | {_SHOT, _PLACE}, room)
+    except _NOTHING_THERE:
+        return picture, shot, place
+    for number, tags in ((_SHOT, shot), (_PLACE, place)):
+        pointer = picture.pop(number, None)
+        room -= sum(_bytes_of(len(tag.value)) for tag in picture.values())
+        if pointer is not None:
+            with suppress(*_NOTHING_THERE):
+                tags |= form.directory(file, int.from_bytes(pointer.value, "little"), None, room)
+    for tags in (picture, shot, place):
+        for number, tag in list(tags.items()):
+            if number in _LEFT_OUT or tag.kind in _ONLY_IN_TIFF:
+                del tags[number]
+    return picture, shot, place
 
 
 def exif_of_tiff(file: BinaryIO) -> bytes | None:
@@ -175,27 +186,68 @@ def exif_of_tiff(file: BinaryIO) -> bytes | None:
     picture, shot, place = _directories(file)
     if not picture and not place and not shot.keys() - _FORMAL:
         return None
-    form, start = _Form("<", False), 8
+    return _block(picture, shot, place)
+
+
+def shortened(exif: bytes, most: int) -> bytes:
+    """An EXIF block of so many bytes at most: as it was, or without its longest tags."""
+    if len(exif) <= most:
+        return exif
+    picture, shot, place = _directories(io.BytesIO(exif.removeprefix(_EXIF_MARK)))
+    by_length = sorted(
+        ((_bytes_of(len(tag.value)), number, tags) for tags in (picture, shot, place) for number, tag in tags.items()),
+        key=lambda found: found[:2],
+    )
+    taken = len(_block({}, {0: _Tag(_SHORT, bytes(2))}, {0: _Tag(_SHORT, bytes(2))}))
+    for length, number, tags in by_length:
+        taken += length
+        if taken > most:
+            del tags[number]
+    return _block(picture, shot, place)
+
+
+def _block(picture: _Directory, shot: _Directory, place: _Directory) -> bytes:
+    """An EXIF block of tags about the picture, the shot and the place."""
+    form, start, root = _Form("<", False), 8, dict(picture)
     parts: list[bytes] = []
     for number, tags in ((_SHOT, shot), (_PLACE, place)):
         if tags:
             at = start + sum(map(len, parts))
             part = form.packed(tags, at)
             parts.append(part + bytes(len(part) % 2))
-            picture[number] = _Tag(_LONG, struct.pack("<I", at))
+            root[number] = _Tag(_LONG, struct.pack("<I", at))
     at = start + sum(map(len, parts))
-    return _EXIF_MARK + b"II*\0" + form.pointer(at) + b"".join(parts) + form.packed(picture, at)
+    return _EXIF_MARK + b"II*\0" + form.pointer(at) + b"".join(parts) + form.packed(root, at)
+
+
+def iptc_of_tiff(file: BinaryIO) -> bytes | None:
+    """The IPTC records of a TIFF file's first picture; None where there are none.
+
+    Some writers call them numbers of 32 bits, and of these some turn each from their processor's order into the
+    file's. (libvips hands on what its processor makes of the numbers.)
+    """
+    try:
+        form, first = _opened(file)
+        kind, records = form.directory(file, first, {_IPTC}, _LARGEST_TAGS)[_IPTC]
+    except (KeyError, *_NOTHING_THERE):
+        return None
+    as_stored = _little_endian(records, kind, form.order)
+    turned = _little_endian(as_stored[: len(as_stored) // 4 * 4], _LONG, ">")
+    return next((content for content in (as_stored, turned) if content.startswith(_IPTC_RECORD)), None)
 
 
 def is_preview(file: BinaryIO) -> bool:
     """Whether a TIFF file's first picture stands for a better one in it, as in a camera's raw file."""
     try:
         form, first = _opened(file)
-        tags = form.directory(file, first, {_NEW_SUBFILE_TYPE, _DNG_VERSION}, _LARGEST_TAGS)
-    except (struct.error, OverflowError, OSError, ValueError):
+        tags = form.directory(file, first, {_NEW_SUBFILE_TYPE, _SUB_DIRECTORIES, _DNG_VERSION}, _LARGEST_TAGS)
+        file.seek(first)
+        form.read_records(file)
+        following = form.read_pointer(file)
+    except _NOTHING_THERE:
         return False
-    is_reduced = _NEW_SUBFILE_TYPE in tags and int.from_bytes(tags[_NEW_SUBFILE_TYPE].value, "little") & 1
-    return bool(is_reduced) or _DNG_VERSION in tags
+    is_reduced = _NEW_SUBFILE_TYPE in tags and int.from_bytes(tags[_NEW_SUBFILE_TYPE].value, "little") & 1 == 1
+    return _DNG_VERSION in tags or (is_reduced and (following != 0 or _SUB_DIRECTORIES in tags))
 
 
 def embed_in_tiff(file: BinaryIO, *, size: tuple[int, int], exif: bytes | None, iptc: bytes | None) -> None:
@@ -249,7 +301,7 @@ def without_thumbnail(exif: bytes) -> bytes:
         block[pointer_at : pointer_at + 4] = bytes(4)
         if second:
             thumbnail = form.directory(file, second, {_THUMBNAIL_AT, _THUMBNAIL_BYTES}, _LARGEST_TAGS)
-    except (struct.error, OverflowError):  # damaged, which libvips will notice
+    except _NOTHING_THERE:  # libvips will notice
         pass
     at, length = (
         int.from_bytes(thumbnail[number].value, "little") if number in thumbnail else 0
@@ -269,7 +321,8 @@ def jpeg_start(exif: bytes, *, size: tuple[int, int], pixels_per_mm: tuple[float
     """The first bytes of a JPEG file that has an EXIF block: upright, with its size, else as it was.
 
     libvips hands EXIF through libexif, which drops the tags that it does not know and writes makers' notes anew. What
-    follows is to be a JPEG file of its own, whose first two bytes, which are then to be made 0, end the block.
+    follows is to be a JPEG file of its own, whose first two bytes, which are then to be made 0, end the block. A block
+    that ends so already gives these up for them, and so stays as long as it was.
 
     Args:
         exif: an EXIF block.
@@ -279,8 +332,8 @@ def jpeg_start(exif: bytes, *, size: tuple[int, int], pixels_per_mm: tuple[float
     Returns:
         None for a block that is too long or damaged.
     """
-    block = bytearray(exif.removeprefix(_EXIF_MARK))
-    length = 2 + len(_EXIF_MARK) + len(block) + 2
+    block = bytearray(exif.removeprefix(_EXIF_MARK).removesuffix(_END))
+    length = 2 + len(_EXIF_MARK) + len(block) + len(_END)
     if length > 65_535:
         return None
     file = io.BytesIO(block)
@@ -317,7 +370,7 @@ def _set_numbers(block: bytearray, form: _Form, directory: int, numbers: dict[in
 
 def iptc_block(content: bytes) -> bytes:
     """IPTC as a JPEG file holds it, from either that or the records alone, as a TIFF file has them."""
-    if not content.startswith(b"\x1c"):
+    if not content.startswith(_IPTC_RECORD):
         return content
     resource = b"8BIM" + _IPTC_NUMBER.to_bytes(2, "big") + bytes(2) + len(content).to_bytes(4, "big") + content
     return _PHOTOSHOP_MARK + resource + bytes(len(content) % 2)

@@ -5,7 +5,7 @@ clipped to ±0.01 / rate, all scales together, with batch norm. An epoch is take
 turned and at three scales, in batches of 128; the patches are 36×36 instead of 31×31, which no scale divides. `RECIPE`
 leaves out batch norm, as public versions that reach the paper do, trains with SOAP, and lets the units grow from 2 to
 9: their weights are shared, so what few learn serves many. They grow early: grown from 4 to 9 when the rate had fallen
-to a fifth, it lost 0.23 dB that the remaining 1,500 steps did not bring back.
+to a sixth, it lost 0.23 dB that the remaining 1,500 steps did not bring back.
 
 Expected on Set5 (`paper` protocol): not measured yet; the paper has 37.74 / 34.03 / 31.68 dB for ×2 / ×3 / ×4.
 Cost: about an hour on one CPU core with bfloat16:
