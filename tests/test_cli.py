@@ -551,6 +551,25 @@ def test_a_result_never_replaces_its_input_in_a_folder(tmp_path, photo):
     assert "would be replaced by its own result; name another folder" in done.stderr
 
 
+def test_a_folder_for_pictures_named_one_by_one_is_made(tmp_path, photo):
+    for name in "ab":
+        io.write(Picture(photo[:20, :30]), tmp_path / f"{name}.png")
+    planned = upres_("upscale", "a.png", "-o", "new/large/", "-m", "bicubic", "--dry-run", cwd=tmp_path)
+    assert planned.stdout.splitlines() == [f"a.png → {Path('new/large/a-x2.png')}"]
+    assert not (tmp_path / "new").exists()
+    assert upres_("upscale", "a.png", "b.png", "-o", "new/large/", "-m", "bicubic", cwd=tmp_path).returncode == 0
+    assert sorted(path.name for path in (tmp_path / "new" / "large").iterdir()) == ["a-x2.png", "b-x2.png"]
+    several = upres_("upscale", "a.png", "b.png", "-o", "other", cwd=tmp_path)
+    assert several.returncode == 2
+    assert "other: is not a folder; with 2 pictures -o must name one, as in other/." in several.stderr
+
+
+def test_a_missing_picture_is_named_before_a_mistake_in_the_output(tmp_path):
+    done = upres_("upscale", "none.png", "-o", "other", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "none.png: no such file; check the path" in done.stderr
+
+
 def test_a_pattern_leaves_its_own_results_out(tmp_path, photo):
     io.write(Picture(photo[:20, :30]), tmp_path / "a.png")
     for _ in range(2):

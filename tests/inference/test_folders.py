@@ -19,6 +19,8 @@ from upres.images import io
 from upres.images.formats import Encoding
 from upres.images.io import Picture
 from upres.inference import folders
+from upres.inference.enlarging import Settings
+from upres.inference.sizes import Wanted
 
 KILLS = int(os.environ.get("UPRES_KILLS", "5"))
 ENVIRONMENT = os.environ | {"COLUMNS": "200", "OMP_NUM_THREADS": "1"}
@@ -139,6 +141,36 @@ def test_dry_run_says_and_does_nothing(tree, tmp_path):
     assert again.stdout == f"{tree / 'a.jpg'} → {tmp_path / 'out' / 'a.jpg'}\n"
     assert statuses(upres_(tree, "-o", tmp_path / "out", "--dry-run", "--json")) == {"planned": 4}
     assert files(tmp_path / "out") == made
+
+
+def test_dry_run_says_what_would_fail(tree, tmp_path):
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "a.jpg").write_bytes(b"mine")
+    done = upres_(tree, "-o", out, "-m", "bicubic", "--dry-run", "--json")
+    assert (done.returncode, statuses(done)) == (1, {"failed": 1, "planned": 3})
+    assert "a.jpg: exists already, and upres did not make it; give --overwrite" in done.stderr
+    really = upres_(tree, "-o", out, "-m", "bicubic", "--json")
+    assert (really.returncode, statuses(really)) == (1, {"failed": 1, "done": 3})
+    assert statuses(upres_(tree, "-o", out, "-m", "bicubic", "--dry-run", "--json")) == {"failed": 1, "skipped": 3}
+    assert upres_(tree, "-o", out, "-m", "bicubic", "--dry-run", "--overwrite").returncode == 0
+
+
+def test_dry_run_writes_nothing_not_even_to_the_journal(tree, tmp_path):
+    out = tmp_path / "out"
+    assert upres_(tree, "-o", out, "-m", "bicubic").returncode == 0
+    opened = Path.open
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Path, "open", lambda path, mode="r", *more, **options: _only_reading(opened, path, mode))
+        encoding = Encoding()
+        jobs, _ = folders.plan(tree, out, encoding)
+        settings = Settings(model="bicubic", wanted=Wanted(scale=2), encoding=encoding)
+        assert {made.status for made in folders.planned(jobs, settings, out, overwrite=False)} == {"skipped"}
+
+
+def _only_reading(opened, path, mode):
+    assert mode == "rb"
+    return opened(path, mode)
 
 
 def test_the_output_may_lie_in_the_input_and_patterns_are_mirrored(tree):

@@ -105,7 +105,8 @@ def upscale(
             raise UsageError("a folder or a pattern goes alone; call once for each, or name pictures only.")
         _folder(call, pictures[0], out)
     else:
-        _files(call, _named(pictures, out, wanted, encoding))
+        new_folder = Path(out) if out is not None and _is_folder(out) and not os.path.isdir(out) else None
+        _files(call, _named(pictures, out, wanted, encoding), new_folder)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -153,9 +154,11 @@ def _named(pictures: list[str], out: str | None, wanted: Wanted, encoding: Encod
     from upres.images import io
     from upres.inference.folders import Job
 
-    to_folder = out is not None and os.path.isdir(out)  # Path's raises for a name that is too long
+    to_folder = out is not None and _is_folder(out)
     if out is not None and len(pictures) > 1 and not to_folder:
-        raise UsageError(f"{out}: is not a folder; with {len(pictures)} pictures -o must name a folder that exists.")
+        raise UsageError(f"{out}: is not a folder; with {len(pictures)} pictures -o must name one, as in {out}/.")
+    if len(pictures) == 1:  # else a mistake in -o would be named first
+        io.check_input(pictures[0])
     jobs: list[Job] = []
     for picture in map(Path, pictures):
         target = Path(out) if out is not None and not to_folder else _beside(picture, wanted, encoding, out)
@@ -167,6 +170,11 @@ def _named(pictures: list[str], out: str | None, wanted: Wanted, encoding: Encod
     return jobs
 
 
+def _is_folder(out: str) -> bool:
+    """Whether `-o` names a folder, there or to be made."""
+    return os.path.isdir(out) or out.endswith(("/", os.sep))  # Path's raises for a name that is too long
+
+
 def _beside(picture: Path, wanted: Wanted, encoding: Encoding, folder: str | None) -> Path:
     from upres.images import formats
 
@@ -176,19 +184,24 @@ def _beside(picture: Path, wanted: Wanted, encoding: Encoding, folder: str | Non
     return Path(folder or picture.parent) / f"{picture.stem}-{wanted.label()}{suffix}"
 
 
-def _files(call: _Call, jobs: list[Job]) -> None:
-    """Pictures that were named one by one."""
+def _files(call: _Call, jobs: list[Job], new_folder: Path | None) -> None:
+    """Pictures that were named one by one; a folder for their results is made if it is not there yet."""
+    from upres.files import make_folder
     from upres.images import io
     from upres.inference.folders import Outcome
 
     call.settings.encoding.check(*(job.format for job in jobs))
+
+    if new_folder is not None and not call.dry_run:
+        make_folder(new_folder)
 
     def outcomes() -> Iterator[Outcome]:
         enlarger = None if call.dry_run else call.enlarger()
         for job in jobs:
             started = time.perf_counter()
             try:
-                io.check_output(job.target, overwrite=call.overwrite)
+                if new_folder is None or not call.dry_run:
+                    io.check_output(job.target, overwrite=call.overwrite)
                 if enlarger is None:
                     yield Outcome(job, "planned", 0)
                     continue
@@ -233,7 +246,7 @@ def _folder(call: _Call, root: str, out: str | None) -> None:
         raise PictureError(f"{root}: no picture in it; give a folder that holds some.")
     encoding.check(*(job.format for job in jobs))
     if call.dry_run:
-        _report(call, folders.planned(jobs, call.settings, target), unreadable)
+        _report(call, folders.planned(jobs, call.settings, target, overwrite=call.overwrite), unreadable)
         return
     enlarger = call.enlarger()
     with folders.Journal(target) as journal:

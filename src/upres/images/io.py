@@ -339,6 +339,16 @@ def format_for(path: str | os.PathLike[str], encoding: Encoding) -> Format:
     return format
 
 
+def check_input(path: str | os.PathLike[str]) -> None:
+    """Refuse, before any work is done, an input that cannot be opened.
+
+    Raises:
+        PictureError: the file is missing, a folder, empty, or may not be read.
+    """
+    with _source_of(path):
+        pass
+
+
 def check_output(path: str | os.PathLike[str], *, overwrite: bool) -> None:
     """Refuse, before any work is done, an output that could not be written.
 

@@ -29,6 +29,7 @@ _FLOATS_A_PIXEL = 8  # temporary float32 values in a tile, for each channel
 _SMALLEST_TILE = 64
 _USUAL_MEMORY = 8_000_000_000
 _LARGEST_FACTOR = 4  # that a tile of the result grows by
+_ANY_SIZE = (1000, 1000)  # the scales that a factor needs do not depend on it
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,8 +121,12 @@ class Enlarger:
         return upscaler if isinstance(upscaler, Bicubic) else upscaler.consistent(settings.back_projection)
 
     def explain(self) -> list[str]:
-        """What runs, and why, a line for each scale that the model has; and the memory."""
-        lines = [upscaler.explain() for upscaler in self._upscalers.values()] or ["bicubic, in float64 as MATLAB"]
+        """What runs, and why, a line for each of the model's scales that the result may need; and the memory."""
+        needed = set(self._upscalers)
+        if self.settings.wanted.scale is not None:
+            needed = set(sizes.steps(_ANY_SIZE, self.settings.wanted.of(_ANY_SIZE), self._upscalers))
+        lines = [upscaler.explain() for scale, upscaler in self._upscalers.items() if scale in needed]
+        lines = lines or ["bicubic, in float64 as MATLAB"]
         return [*lines, f"memory up to {self.memory / 1e9:.1f} GB"]
 
     def result(self, pixels: NDArray[Any], size: tuple[int, int], dtype: np.dtype[Any]) -> Windows:

@@ -163,21 +163,24 @@ class Journal:
 
     Args:
         folder: the output folder; it is made if need be.
+        only_read: take no part; the journal has to be there.
 
     Raises:
-        OutputError: the folder or the journal cannot be written.
+        OutputError: the folder or the journal cannot be written, or read.
     """
 
-    def __init__(self, folder: Path) -> None:
-        make_folder(folder)
+    def __init__(self, folder: Path, *, only_read: bool = False) -> None:
+        if not only_read:
+            make_folder(folder)
         self._folder = folder
         self._lines: dict[str, _Line] = {}
         self._read_to = 0
         self._reading = threading.Lock()
         try:
-            self._file: IO[bytes] = (folder / JOURNAL).open("a+b", buffering=0)
+            self._file: IO[bytes] = (folder / JOURNAL).open("rb" if only_read else "a+b", buffering=0)
         except OSError as error:
-            raise OutputError(f"{folder}: is not writable ({error.strerror}); give -o to write elsewhere.") from error
+            lacking = "readable" if only_read else "writable"
+            raise OutputError(f"{folder}: is not {lacking} ({error.strerror}); give -o to write elsewhere.") from error
 
     def __enter__(self) -> Journal:
         """Take part, and remove what killed processes left."""
@@ -278,28 +281,40 @@ def settings_digest(settings: Settings, format: Format) -> str:
     return hashlib.blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
-def planned(jobs: Iterable[Job], settings: Settings, out: Path) -> Iterator[Outcome]:
-    """What `run` would do with jobs, which is not done: nothing is written, and nothing enlarged.
+def planned(jobs: Iterable[Job], settings: Settings, out: Path, *, overwrite: bool) -> Iterator[Outcome]:
+    """What `run` would do with jobs, as far as names and the journal tell; nothing is written, and nothing enlarged.
 
     Raises:
-        OutputError: the output folder's journal cannot be opened.
+        OutputError: the output folder's journal cannot be read.
     """
-    if not (out / JOURNAL).is_file():
-        yield from (Outcome(job, "planned", 0) for job in jobs)
-        return
-    journal = Journal(out)
+    journal = Journal(out, only_read=True) if (out / JOURNAL).is_file() else None
     try:
         for job in jobs:
-            yield Outcome(job, "skipped" if _is_made(job, settings, journal) else "planned", 0)
+            try:
+                yield Outcome(job, _prospect(job, settings, journal, overwrite=overwrite), 0)
+            except OutputError as error:
+                yield Outcome(job, "failed", 0, error=str(error))
     finally:
-        journal.close()
+        if journal is not None:
+            journal.close()
 
 
-def _is_made(job: Job, settings: Settings, journal: Journal) -> bool:
+def _prospect(job: Job, settings: Settings, journal: Journal | None, *, overwrite: bool) -> Status:
     try:
-        return journal.made(job.target) == (digest(job.source), settings_digest(settings, job.format))
+        made = journal.made(job.target) if journal is not None else None
+        if made is None:
+            _refuse_to_replace(job, overwrite=overwrite)
+        elif made[1] == settings_digest(settings, job.format) and made[0] == digest(job.source):
+            return "skipped"
     except OSError:  # `run` will say why
-        return False
+        pass
+    return "planned"
+
+
+def _refuse_to_replace(job: Job, *, overwrite: bool) -> None:
+    """Raise an OutputError if a file is in the way that upres did not make."""
+    if os.path.lexists(job.target) and not overwrite:
+        raise OutputError(f"{job.target}: exists already, and upres did not make it; give --overwrite to replace it.")
 
 
 def run(
@@ -388,14 +403,13 @@ def _do(
         raise PictureError(f"{job.source}: cannot be read ({error.strerror}); check its permissions.") from error
     settings = settings_digest(enlarger.settings, job.format)
     try:
-        exists = os.path.lexists(job.target)
-        made = journal.made(job.target) if exists else None
+        made = journal.made(job.target)
     except OSError as error:
         raise OutputError(f"{job.target}: cannot be read ({error.strerror}); check its permissions.") from error
     if made == (source, settings):
         return None
-    if exists and made is None and not overwrite:
-        raise OutputError(f"{job.target}: exists already, and upres did not make it; give --overwrite to replace it.")
+    if made is None:
+        _refuse_to_replace(job, overwrite=overwrite)
     make_folder(job.target.parent)
     return enlarger.file(
         job.source,
