@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from upres.images.resize import contributions
+from upres.inference import windows
 from upres.inference.runtime import FIRST_USE, Compiled, core_count
 
 BORDER = 2  # how far bicubic enlargement looks
@@ -55,14 +56,9 @@ def _made(scale: int, channels: int, dtype: np.dtype[Any]) -> Composer:
 
 def with_border(picture: NDArray[np.float32], kept: tuple[slice, slice]) -> NDArray[np.float32]:
     """The part `kept` of `(h, w, c)` and two pixels around it; beyond the edges the picture lies mirrored."""
-    inside: list[slice] = []
-    missing: list[tuple[int, int]] = []
-    for part, length in zip(kept, picture.shape, strict=False):
-        first, stop = part.start - BORDER, part.stop + BORDER
-        inside.append(slice(max(first, 0), min(stop, length)))
-        missing.append((max(-first, 0), max(stop - length, 0)))
-    window = picture[tuple(inside)]
-    return np.pad(window, [*missing, (0, 0)], mode="symmetric") if any(map(any, missing)) else window
+    rows, columns = (slice(part.start - BORDER, part.stop + BORDER) for part in kept)
+    height, width, _ = picture.shape
+    return windows.mirrored(lambda rows, columns: picture[rows, columns], rows, columns, size=(height, width))
 
 
 def _model(scale: int, channels: int, dtype: np.dtype[Any]) -> Any:

@@ -54,9 +54,8 @@ def split(height: int, width: int, *, halo: int | None, tile: int, workers: int 
 
     def cost(grid: tuple[int, int]) -> tuple[int, int]:
         rows, columns = grid
-        return -(-rows * columns // workers) * _window(height, rows, halo) * _window(
-            width, columns, halo
-        ), rows * columns
+        pixels_a_tile = _window(height, rows, halo) * _window(width, columns, halo)
+        return -(-rows * columns // workers) * pixels_a_tile, rows * columns
 
     rows, columns = min(_grids(height, width, tile, workers), key=cost)
     return [

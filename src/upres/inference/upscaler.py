@@ -185,7 +185,7 @@ class Enlarged:
                 read.append(slice(0, length))
             else:
                 read.append(_widened(keep, max(halo, _BICUBIC_HALO), length, beyond=min(halo, _MIRRORED)))
-        low = self._mirrored(read)
+        low = windows.mirrored(self._source, *read, size=self._source.size)
         large = self._enlarge(low, read, kept)
         if large.dtype != np.uint8:
             rows_inside, columns_inside = _relative(kept, read)
@@ -193,14 +193,6 @@ class Enlarged:
             np.clip(large, 0, 1, out=large)
         top, left = (keep.start * scale for keep in kept)
         return large[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
-
-    def _mirrored(self, read: list[slice]) -> NDArray[np.float32]:
-        """A window that may reach beyond the picture, which is mirrored there."""
-        spans = list(zip(read, self._source.size, strict=True))
-        rows, columns = (slice(max(span.start, 0), min(span.stop, length)) for span, length in spans)
-        missing = [(max(-span.start, 0), max(span.stop - length, 0)) for span, length in spans]
-        window = self._source(rows, columns)
-        return np.pad(window, [*missing, (0, 0)], mode="symmetric") if any(map(any, missing)) else window
 
     def _enlarge(self, low: NDArray[np.float32], read: list[slice], kept: list[slice]) -> NDArray[Any]:
         """The enlargement of the pixels `kept`, from those `read`; float32 is not clipped."""

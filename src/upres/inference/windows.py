@@ -8,7 +8,7 @@ same part of the whole.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, Protocol
 
@@ -41,6 +41,24 @@ class Windows(Protocol):
     def __call__(self, rows: slice, columns: slice, /) -> NDArray[Any]:
         """`(h, w, channels)`, float32 in [0, 1], or the file's own samples from `Samples`."""
         ...
+
+
+def mirrored(
+    read: Callable[[slice, slice], NDArray[Any]], rows: slice, columns: slice, *, size: tuple[int, int]
+) -> NDArray[Any]:
+    """A window that may reach beyond a picture, which lies mirrored there.
+
+    Args:
+        read: gives rows and columns of the picture, `(h, w, channels)`.
+        rows: of the window; those before the first are negative.
+        columns: of the window.
+        size: height and width of the picture.
+    """
+    spans = list(zip((rows, columns), size, strict=True))
+    inside = (slice(max(span.start, 0), min(span.stop, length)) for span, length in spans)
+    missing = [(max(-span.start, 0), max(span.stop - length, 0)) for span, length in spans]
+    window = read(*inside)
+    return np.pad(window, [*missing, (0, 0)], mode="symmetric") if any(map(any, missing)) else window
 
 
 class Pixels:
