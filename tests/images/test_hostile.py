@@ -13,6 +13,7 @@ import zlib
 from io import BytesIO
 
 import numpy as np
+import pillow_heif
 import pytest
 import pyvips
 from hypothesis import given, settings
@@ -107,6 +108,7 @@ def seeds(tmp_path_factory, photo):
     image.pngsave(str(folder / "seed.palette.png"), palette=True)
     image.pngsave(str(folder / "seed.interlaced.png"), interlace=True)
     image.jpegsave(str(folder / "seed.progressive.jpg"), interlace=True)
+    pillow_heif.from_bytes("RGB", (64, 48), np.ascontiguousarray(small).tobytes()).save(folder / "seed.heic")
     exif = Image.Exif()
     exif[0x010F] = "Maker"
     exif.get_ifd(0x8769)[0x829A] = 0.004

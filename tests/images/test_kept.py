@@ -5,8 +5,10 @@ from __future__ import annotations
 import base64
 import io as bytes_io
 import struct
+import sys
 
 import numpy as np
+import pillow_heif
 import pytest
 import pyvips
 import tifffile
@@ -281,12 +283,46 @@ def test_a_reduced_picture_alone_in_its_file_is_a_picture(tmp_path, photo):
     np.testing.assert_array_equal(io.read(tmp_path / "in.tif").pixels, photo)
 
 
-def test_photos_of_phones_are_refused_for_what_they_are():
+def test_photos_of_phones_need_an_extra(monkeypatch):
     """The libvips that is installed with upres has no decoder of HEVC."""
-    with pytest.raises(
-        io.PictureError, match=r"not a picture that upres can read \(heif: .* export it as JPEG, PNG or"
-    ):
+    np.testing.assert_allclose(io.read(HEIC).pixels, np.full((64, 64, 3), (10, 100, 200)), atol=3)
+    monkeypatch.setitem(sys.modules, "pillow_heif", None)
+    with pytest.raises(io.PictureError, match=r"^standard input: HEIC needs .* pip install 'upres\[heic\]'\.$"):
         io.read(HEIC)
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "RGB;16"])
+@pytest.mark.parametrize("pages", [1, 2])
+def test_kinds_of_heic(tmp_path, photo, mode, pages):
+    small = photo[40:140, 60:210]
+    pixels = {"L": small[..., 1], "RGBA": np.dstack([small, small[..., 1]]), "RGB;16": small.astype(np.uint16) * 257}
+    wanted = np.concatenate([np.ascontiguousarray(pixels.get(mode, small))] * pages)
+    file = pillow_heif.HeifFile()
+    for _ in range(pages):
+        file.add_frombytes(mode, (150, 100), wanted[:100].tobytes())
+    file.save(tmp_path / "in.heic", quality=100, chroma=444)
+    for source in (tmp_path / "in.heic", (tmp_path / "in.heic").read_bytes()):
+        read = io.read(source, pages=True)
+        assert read.pages == pages
+        assert read.pixels.dtype == wanted.dtype
+        found = read.pixels[..., 0] if mode == "L" else read.pixels
+        assert np.abs(found.astype(float) - wanted).mean() < (1.5 if wanted.dtype == np.uint8 else 1.5 * 257)
+
+
+def test_a_photo_of_a_phone_keeps_what_it_says_and_is_turned_once(tmp_path, photo):
+    file = pillow_heif.from_bytes("RGB", (451, 300), photo.tobytes())
+    file.info["icc_profile"], file.info["icc_profile_type"] = P3_PROFILE, "prof"
+    file.save(tmp_path / "in.heic", quality=95, xmp=XMP, exif=exif(6).tobytes())
+    done = through(tmp_path / "in.heic", tmp_path / "out.jpg")
+    picture, shot, place = said(done)
+    assert picture[0x010F] == "Maker of cameras"
+    assert shot[0x9003] == "2024:05:06 07:08:09"
+    assert place[1] == "N"
+    with Image.open(done) as image:
+        assert image.info["icc_profile"] == P3_PROFILE
+        assert XMP in image.info["xmp"]
+        assert image.getexif().get(0x0112, 1) == 1
+        assert np.abs(np.asarray(image).astype(int) - np.rot90(photo, -1)).mean() < 4
 
 
 def test_what_is_only_the_first_of_many_is_refused(tmp_path, photo):

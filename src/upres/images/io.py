@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import stat
 from collections.abc import Callable, Generator, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path
@@ -125,9 +125,10 @@ def read(
             if admit is not None:
                 turned = shape if orientation < 5 else (image.width * count, image.height // count, image.bands)
                 admit(turned, count, np.dtype(_DTYPES[str(image.format)]))
-            pixels = np.asarray(image.numpy()).reshape(shape if image.bands > 1 else shape[:2])  # 1×1 comes as a number
+            pixels = _decoded(name, file, image, count)
+            pixels = pixels.reshape(shape if image.bands > 1 else shape[:2])  # 1×1 comes as a number
         except pyvips.Error as error:
-            raise PictureError(_why_undecoded(name, _reason(error))) from error
+            raise PictureError(_why_damaged(name, _reason(error))) from error
     if orientation > 1:
         upright = [_upright(page, orientation) for page in np.split(pixels, count)]
         pixels = upright[0] if count == 1 else np.concatenate(upright)
@@ -263,10 +264,42 @@ def _reason(error: Exception) -> str:
     return lines[-1] if lines else "no reason given"
 
 
-def _why_undecoded(name: str, reason: str) -> str:
-    if "has not been built in" in reason:  # of HEIC, whose HEVC is patented
-        return f"{name}: not a picture that upres can read ({reason}); export it as JPEG, PNG or TIFF."
+def _why_damaged(name: str, reason: str) -> str:
     return f"{name}: the picture is damaged or cut short ({reason})."
+
+
+def _decoded(name: str, file: str | os.PathLike[str] | bytes, image: pyvips.Image, pages: int) -> NDArray[Any]:
+    """The pixels of what libvips has opened.
+
+    HEVC, which phones use, is patented: the libvips that is installed with upres reads all of such a file but them.
+    """
+    if "heif-compression" in image.get_fields() and image.get("heif-compression") == "hevc":
+        with suppress(ImportError):
+            return _decoded_heic(name, file, image, pages)
+    try:
+        return np.asarray(image.numpy())
+    except _vips().Error as error:
+        if "has not been built in" not in _reason(error):
+            raise
+        raise PictureError(
+            f"{name}: HEIC needs pillow-heif, which is not installed; run: pip install 'upres[heic]'."
+        ) from error
+
+
+def _decoded_heic(name: str, file: str | os.PathLike[str] | bytes, image: pyvips.Image, pages: int) -> NDArray[Any]:
+    import pillow_heif
+
+    height, channels = image.height // pages, image.bands
+    try:
+        content = BytesIO(file) if isinstance(file, bytes) else Path(file)
+        opened: Any = pillow_heif.open_heif(content, convert_hdr_to_8bit=False)
+        found = [np.asarray(page) for page in opened]
+    except (OSError, ValueError, RuntimeError, EOFError, SyntaxError) as error:
+        raise PictureError(_why_damaged(name, _reason(error))) from error
+    found = [page if page.ndim == 3 else np.repeat(page[..., None], channels, axis=2) for page in found]
+    if len(found) != pages or any(page.shape != (height, image.width, channels) for page in found):
+        raise PictureError(_why_damaged(name, "its header and its pixels differ in size"))
+    return np.concatenate(found).astype(_DTYPES[str(image.format)], copy=False)
 
 
 def _upright(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
