@@ -1,9 +1,11 @@
 """Put trained weights into the catalog: score them, write the scores into both files, list them.
 
     python tools/publish.py --test-sets ../shared/data/test runs/*/*.safetensors [--sets set5 set14]
+    python tools/publish.py --scores docs/results/red.json red
 
 Scores are made by the exported file in float32 under the `paper` protocol; what bfloat16 and int8 cost is measured on
-Set5. A network that takes hours a set may be scored on fewer of them.
+Set5. A network that takes hours a set may be scored on fewer of them; once `upres evaluate red --json` has scored all,
+the second command takes the scores from there.
 """
 
 from __future__ import annotations
@@ -20,6 +22,7 @@ from upres.export import export
 from upres.inference.engines import read_metadata
 from upres.inference.loading import load
 from upres.inference.runtime import Precision, has_bf16, has_int8
+from upres.networks import Network
 from upres.weights import catalog, store
 
 
@@ -27,8 +30,7 @@ def publish(weights: Path, test_sets: Path, sets: list[str]) -> list[dict[str, A
     """Write both files of a network into the catalog's folder; return the entry of each scale that it serves."""
     network, metadata = store.load(weights)
     target = catalog.FOLDER / weights.name
-    store.save(network, metadata, target)
-    onnx = export(target)
+    onnx = write(network, metadata, target)
 
     def score(scale: int, dataset: str, precision: Precision) -> tuple[float, float | None]:
         upscaler = load(onnx, scale, precision=precision)
@@ -48,8 +50,7 @@ def publish(weights: Path, test_sets: Path, sets: list[str]) -> list[dict[str, A
         return round(results[scale]["set5"][0] - score(scale, "set5", precision)[0], 3)
 
     losses = {scale: {f"{p}_loss": loss(scale, p) for p in ("bf16", "int8")} for scale in metadata.halos}
-    store.save(network, replace(metadata, results=results), target)
-    export(target)
+    write(network, replace(metadata, results=results), target)
     about = read_metadata(onnx)
     return [
         {
@@ -61,27 +62,63 @@ def publish(weights: Path, test_sets: Path, sets: list[str]) -> list[dict[str, A
             "enlarges_first": json.loads(about["enlarges_first"]),
             **losses[scale],
             "parity": float(json.loads(about["parity"])),
-            "sha256": {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in (onnx, target)},
+            "sha256": checksums(target),
         }
         for scale, halo in metadata.halos.items()
     ]
 
 
+def write(network: Network, metadata: store.Metadata, target: Path) -> Path:
+    """Write weights and the ONNX file beside them; return the latter's path."""
+    store.save(network, metadata, target)
+    return export(target)
+
+
+def checksums(weights: Path) -> dict[str, str]:
+    """SHA-256 of both files of a network."""
+    files = (weights.with_suffix(".onnx"), weights)
+    return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+
+
+def restate(name: str, scores: Path, entries: list[dict[str, Any]]) -> None:
+    """Write stored scores into the files and entries of a network that is in the catalog."""
+    stored = [
+        evaluation
+        for evaluation in json.loads(scores.read_text())["evaluations"]
+        if evaluation["model"] == name and (evaluation["protocol"], evaluation["precision"]) == ("paper", "f32")
+    ]
+    results: dict[int, dict[str, list[float]]] = {}
+    for evaluation in stored:
+        score = [round(evaluation[measure], 4) for measure in ("psnr", "ssim")]
+        results.setdefault(evaluation["scale"], {})[evaluation["dataset"]] = score
+    for target in sorted({catalog.FOLDER / file for entry in entries for file in entry["sha256"] if ".safe" in file}):
+        network, metadata = store.load(target)
+        write(network, replace(metadata, results={scale: results[scale] for scale in metadata.halos}), target)
+        for entry in entries:
+            if target.name in entry["sha256"]:
+                entry |= {"results": results[entry["scale"]], "sha256": checksums(target)}
+
+
 def main() -> None:
     """Publish the weights that the command line names."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("weights", type=Path, nargs="+")
-    parser.add_argument("--test-sets", type=Path, required=True, help="the folder of the sets")
+    parser.add_argument("weights", nargs="+", help="files; with --scores, names in the catalog")
+    where = parser.add_mutually_exclusive_group(required=True)
+    where.add_argument("--test-sets", type=Path, help="the folder of the sets")
+    where.add_argument("--scores", type=Path, help="what `upres evaluate --json` wrote")
     parser.add_argument("--sets", nargs="+", default=["set5", "set14", "bsd100"], help="which; set5 has to be there")
     arguments = parser.parse_args()
     if "set5" not in arguments.sets:
         parser.error("--sets has to have set5, which the cost of bf16 and int8 is measured on")
-    if not (has_bf16() and has_int8()):
+    if arguments.test_sets and not (has_bf16() and has_int8()):
         parser.error("this processor lacks bf16 or int8, whose cost is to be measured")
     listing = catalog.FOLDER / "catalog.json"
     entries = {(e["name"], e["scale"]): e for e in json.loads(listing.read_text())} if listing.exists() else {}
     for weights in arguments.weights:
-        for entry in publish(weights, arguments.test_sets, arguments.sets):
+        if arguments.scores:
+            restate(weights, arguments.scores, [entry for (name, _), entry in entries.items() if name == weights])
+            continue
+        for entry in publish(Path(weights), arguments.test_sets, arguments.sets):
             entries[entry["name"], entry["scale"]] = entry
             cost = f"bf16 costs {entry['bf16_loss']} dB, int8 {entry['int8_loss']} dB"
             print(entry["name"], entry["scale"], entry["results"], cost)
