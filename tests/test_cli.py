@@ -347,6 +347,7 @@ def test_bad_training_calls(tmp_path):
         (["espcn", "--data", tmp_path / "no"], 1, "no such folder or pack"),
         (["espcn", "--data", tmp_path], 1, "files below it is a usable picture; add some"),
         (["espcn", "--data", tmp_path, "--steps", 0], 2, "steps = 0; it must be at least 1"),
+        (["espcn", "--data", tmp_path, "--batch", 0], 2, "batch = 0; it must be at least 1"),
         (["espcn", "--data", tmp_path, "--init", "espcm-x2"], 2, "unknown model 'espcm'"),
         (["espcn", "--data", tmp_path, "--scale", "-1"], 2, "scale = -1; it must be at least 1"),
         (["espcn", "--data", tmp_path, "--device", "tpu"], 2, "tpu"),
@@ -393,9 +394,11 @@ def test_a_folder_of_pictures_is_estimated_and_trained_on(tmp_path, photo):
     repeated = upres_(*train)
     assert repeated.returncode == 2
     assert "srcnn.safetensors: is finished already; --out trains elsewhere" in repeated.stderr
-    again = upres_("train", "fsrcnn", "--recipe", "paper", "--held-out", 1, "--data", pictures, "--dry-run")
+    paper = ["train", "fsrcnn", "--recipe", "paper", "--held-out", 1, "--data", pictures, "--dry-run"]
+    again = upres_(*paper)
     assert again.returncode == 0, again.stderr
     assert "a step: 128 patches of 7×7" in again.stdout
+    assert "a step: 3 patches of 7×7" in upres_(*paper, "--batch", 3).stdout
 
 
 def test_standard_input_and_output(picture):

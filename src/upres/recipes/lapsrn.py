@@ -5,11 +5,12 @@
 the paper's. `RECIPE` starts from bilinear interpolation and trains with SOAP.
 
 Expected on Set5 (`paper` protocol): 37.49 dB for ×2; ×4 was not trained yet. The paper has 37.52 / 33.82 / 31.54 dB for
-×2 / ×3 / ×4. Cost: about half an hour on one CPU core with bfloat16 at ×2, two and a half hours at ×4:
+×2 / ×3 / ×4. Cost: about half an hour each on one CPU core with bfloat16; ×4 and ×8 take the levels that they share
+with the scale below, and as few patches a step as that time allows:
 
     upres train lapsrn --scale 2 --data PICTURES
-    upres train lapsrn --scale 4 --data PICTURES
-    upres train lapsrn --scale 8 --data PICTURES
+    upres train lapsrn --scale 4 --batch 4 --init lapsrn-x2 --data PICTURES
+    upres train lapsrn --scale 8 --batch 1 --init lapsrn-x4 --data PICTURES
 """
 
 from __future__ import annotations
