@@ -2,10 +2,11 @@
 
     python tools/publish.py --test-sets ../shared/data/test runs/*/*.safetensors [--sets set5 set14]
     python tools/publish.py --scores docs/results/red.json red
+    python tools/publish.py --test-sets ../shared/data/test --costs red
 
 Scores are made by the exported file in float32 under the `paper` protocol; what bfloat16 and int8 cost is measured on
 Set5. A network that takes hours a set may be scored on fewer of them; once `upres evaluate red --json` has scored all,
-the second command takes the scores from there.
+the second command takes the scores from there. The third only measures what bfloat16 and int8 cost.
 """
 
 from __future__ import annotations
@@ -31,25 +32,13 @@ def publish(weights: Path, test_sets: Path, sets: list[str]) -> list[dict[str, A
     network, metadata = store.load(weights)
     target = catalog.FOLDER / weights.name
     onnx = write(network, metadata, target)
-
-    def score(scale: int, dataset: str, precision: Precision) -> tuple[float, float | None]:
-        upscaler = load(onnx, scale, precision=precision)
-        with_ssim = precision == "f32"
-        result = evaluate(upscaler, test_sets / dataset, scale, model=metadata.network, with_ssim=with_ssim)
-        return result.psnr, result.ssim
-
     results: dict[int, dict[str, list[float]]] = {}
     for scale in metadata.halos:
         results[scale] = {}
         for dataset in sets:
-            psnr, ssim = score(scale, dataset, "f32")
-            assert ssim is not None
-            results[scale][dataset] = [round(psnr, 4), round(ssim, 4)]
-
-    def loss(scale: int, precision: Precision) -> float:
-        return round(results[scale]["set5"][0] - score(scale, "set5", precision)[0], 3)
-
-    losses = {scale: {f"{p}_loss": loss(scale, p) for p in ("bf16", "int8")} for scale in metadata.halos}
+            score = evaluate(load(onnx, scale, precision="f32"), test_sets / dataset, scale, model=metadata.network)
+            assert score.ssim is not None
+            results[scale][dataset] = [round(score.psnr, 4), round(score.ssim, 4)]
     write(network, replace(metadata, results=results), target)
     about = read_metadata(onnx)
     return [
@@ -60,12 +49,23 @@ def publish(weights: Path, test_sets: Path, sets: list[str]) -> list[dict[str, A
             "halo": halo,
             "results": results[scale],
             "enlarges_first": json.loads(about["enlarges_first"]),
-            **losses[scale],
+            **costs(onnx, scale, test_sets, exact=results[scale]["set5"][0]),
             "parity": float(json.loads(about["parity"])),
             "sha256": checksums(target),
         }
         for scale, halo in metadata.halos.items()
     ]
+
+
+def costs(onnx: Path, scale: int, test_sets: Path, *, exact: float) -> dict[str, float]:
+    """What each smaller precision loses in dB on Set5 against an `exact` PSNR."""
+
+    def psnr(precision: Precision) -> float:
+        upscaler = load(onnx, scale, precision=precision)
+        return evaluate(upscaler, test_sets / "set5", scale, model=onnx.stem, with_ssim=False).psnr
+
+    precisions: tuple[Precision, ...] = ("bf16", "int8")
+    return {f"{precision}_loss": round(exact - psnr(precision), 3) for precision in precisions}
 
 
 def write(network: Network, metadata: store.Metadata, target: Path) -> Path:
@@ -102,11 +102,12 @@ def restate(name: str, scores: Path, entries: list[dict[str, Any]]) -> None:
 def main() -> None:
     """Publish the weights that the command line names."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("weights", nargs="+", help="files; with --scores, names in the catalog")
+    parser.add_argument("weights", nargs="+", help="files; with --scores or --costs, names in the catalog")
     where = parser.add_mutually_exclusive_group(required=True)
     where.add_argument("--test-sets", type=Path, help="the folder of the sets")
     where.add_argument("--scores", type=Path, help="what `upres evaluate --json` wrote")
     parser.add_argument("--sets", nargs="+", default=["set5", "set14", "bsd100"], help="which; set5 has to be there")
+    parser.add_argument("--costs", action="store_true", help="only measure bf16 and int8, of names in the catalog")
     arguments = parser.parse_args()
     if "set5" not in arguments.sets:
         parser.error("--sets has to have set5, which the cost of bf16 and int8 is measured on")
@@ -115,8 +116,15 @@ def main() -> None:
     listing = catalog.FOLDER / "catalog.json"
     entries = {(e["name"], e["scale"]): e for e in json.loads(listing.read_text())} if listing.exists() else {}
     for weights in arguments.weights:
+        present = [entry for (name, _), entry in entries.items() if name == weights]
         if arguments.scores:
-            restate(weights, arguments.scores, [entry for (name, _), entry in entries.items() if name == weights])
+            restate(weights, arguments.scores, present)
+            continue
+        if arguments.costs:
+            for entry in present:
+                onnx = next(catalog.FOLDER / name for name in entry["sha256"] if name.endswith(".onnx"))
+                entry |= costs(onnx, entry["scale"], arguments.test_sets, exact=entry["results"]["set5"][0])
+                print(entry["name"], entry["scale"], entry["bf16_loss"], entry["int8_loss"])
             continue
         for entry in publish(Path(weights), arguments.test_sets, arguments.sets):
             entries[entry["name"], entry["scale"]] = entry

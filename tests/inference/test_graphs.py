@@ -9,7 +9,7 @@ from upres.export import PARITY, to_onnx
 from upres.images.resize import imresize
 from upres.inference import graphs
 from upres.inference.engines import EnlargesFirst, OnnxRuntimeEngine, OpenVINOEngine
-from upres.inference.runtime import core
+from upres.inference.runtime import Compiled, core, has_bf16
 from upres.networks import NETWORKS, enlarges_first
 from upres.weights import catalog
 from upres.weights.store import Metadata
@@ -90,6 +90,30 @@ def test_shipped_networks_run_without_the_bicubic_picture(record):
     graph = graphs.prepare(core().read_model(str(record.onnx)))
     assert graph.is_residual == (record.name != "lapsrn")  # which learns how to enlarge the picture
     assert graph.scale == (1 if record.enlarges_first else record.scale)
+
+
+@pytest.mark.parametrize("name", ["vdsr", "red", "lapsrn"])
+def test_luma_in_two_parts_is_the_same_luma(name, photo):
+    """In float32 it changes nothing; in bfloat16 it undoes the rounding of the luma."""
+    path = str(catalog.find(name, 2).onnx)
+    y = (photo[40:100, 60:140, 1] / 255).astype(np.float32)
+    plain, parted = graphs.prepare(core().read_model(path)), graphs.prepare(core().read_model(path))
+    parted = graphs.with_exact_input(parted)
+    assert (plain.in_parts, parted.in_parts) == (False, True)
+    expected, result = (Compiled(graph.model, "f32", streams=1)(*graph.inputs(y)) for graph in (plain, parted))
+    np.testing.assert_allclose(result, expected, atol=1e-5)
+    if has_bf16():
+        errors = [
+            np.abs(Compiled(graph.model, "bf16", streams=1)(*graph.inputs(y)) - expected).mean()
+            for graph in (plain, parted)
+        ]
+        assert errors[1] < 0.8 * errors[0]
+
+
+@pytest.mark.parametrize("name", ["espcn", "fsrcnn", "srcnn"])
+def test_small_networks_keep_their_first_layer(name):
+    graph = graphs.prepare(core().read_model(str(catalog.find(name, 2).onnx)))
+    assert graphs.with_exact_input(graph) is graph
 
 
 @pytest.mark.parametrize(("name", "values"), [("espcn", 64 + 64), ("fsrcnn", 56 + 56), ("srcnn", 64 + 64)])

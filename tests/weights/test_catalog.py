@@ -37,9 +37,6 @@ def test_catalog_holds_what_was_promised_and_nothing_lies_around():
     assert {path.name for path in catalog.FOLDER.iterdir()} == named | {"catalog.json"}
 
 
-F32_BY_DEFAULT = {("lapsrn", 2)}  # whose bf16 costs 0.011 dB on Set5
-
-
 @pytest.mark.parametrize("record", RECORDS)
 def test_files_are_what_the_record_says(record):
     for path in (record.onnx, record.safetensors):
@@ -112,11 +109,8 @@ def test_one_pictures_scores_are_the_stored_ones(record, shared):
 
 
 @pytest.mark.parametrize("record", RECORDS)
-def test_bf16_costs_at_most_a_hundredth_of_a_decibel_or_is_no_default(record):
-    if (record.name, record.scale) in F32_BY_DEFAULT:
-        assert upres.load(record.name, record.scale).precision == "f32"
-    else:
-        assert record.bf16_loss <= 0.01
+def test_bf16_costs_at_most_a_hundredth_of_a_decibel(record):
+    assert record.bf16_loss <= 0.01
 
 
 SMALL_OR_SLOW = [

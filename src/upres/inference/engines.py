@@ -65,6 +65,8 @@ class OpenVINOEngine:
         self._graph = graphs.prepare(_read_model(path))
         if precision == "int8":
             quantize(self._graph)
+        if precision != "f32" and has_bf16():
+            self._graph = graphs.with_exact_input(self._graph)
         self.bytes_per_pixel = self._graph.values_per_pixel * (2 if precision == "bf16" else 4)
         self._compiled = Compiled(self._graph.model, precision, streams=workers or core_count())
 
@@ -80,7 +82,7 @@ class OpenVINOEngine:
 
     def _run(self, y: NDArray[np.float32]) -> NDArray[np.float32]:
         height, width = (side * self._graph.scale for side in y.shape)
-        return self._compiled(y[None, None])[0, 0, :height, :width]
+        return self._compiled(*self._graph.inputs(y))[0, 0, :height, :width]
 
 
 def _read_model(path: str | os.PathLike[str]) -> Any:

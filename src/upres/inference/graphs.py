@@ -1,6 +1,6 @@
 """Rewrites of an OpenVINO model from luma to luma: the same function in a form that its compiler makes faster.
 
-OpenVINO fuses and schedules well, but it takes a convolution as it is written. Four things it cannot see:
+OpenVINO fuses and schedules well, but it takes a convolution as it is written. What it cannot see:
 
 - A PReLU slope of shape (C, 1, 1), as ONNX wants it, is not fused into the convolution before it; one of shape (C,)
   is. Left so, the PReLU runs by itself with a change of layout on either side.
@@ -10,18 +10,22 @@ OpenVINO fuses and schedules well, but it takes a convolution as it is written. 
   time falls to a quarter or so.
 - A network that adds its output to the bicubic-enlarged picture need not enlarge: whoever runs it enlarges anyway, all
   colours together, in float32; bfloat16 then rounds the small difference alone.
+- bfloat16 rounds the luma itself, to eight bits and fewer in the highlights, which costs more than all that it rounds
+  later. Given what bfloat16 holds of it as one channel and the rest as another, with the same weights, the first
+  convolution reads all of it.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 _SIDE = 32  # of the input that shapes are probed with; every block and scale divides it
+_SMALL_SHARE = 0.05  # of a network's weights: of a larger first convolution, a second channel would be felt
 _LANES = 16  # output channels that one AVX-512 register holds in float32, which convolutions accumulate in
 
 
@@ -34,12 +38,19 @@ class LumaGraph:
         scale: how much larger the output is.
         is_residual: the output is what bicubic interpolation lacks; else it is the enlarged luma itself.
         values_per_pixel: numbers that are held at once, at most, for each pixel of the input.
+        in_parts: the model takes luma also in two parts, `(1, 2, h, w)`, after itself.
     """
 
     model: Any
     scale: int
     is_residual: bool
     values_per_pixel: int
+    in_parts: bool = False
+
+    def inputs(self, y: NDArray[np.float32]) -> list[NDArray[np.float32]]:
+        """What the model takes for luma `(h, w)`."""
+        luma = y[None, None]
+        return [luma, _parts(y)[None]] if self.in_parts else [luma]
 
 
 def prepare(model: Any) -> LumaGraph:
@@ -62,6 +73,41 @@ def prepare(model: Any) -> LumaGraph:
         if node.get_type_name() == "Convolution":
             _widen(node, enlargements)
     return LumaGraph(model, scale, is_residual, _values_per_pixel(model))
+
+
+def with_exact_input(graph: LumaGraph) -> LumaGraph:
+    """The same function, for bfloat16: the first convolution reads luma in two parts; see the module.
+
+    Only where that convolution is a small share of the network, and nothing is done to the luma before it. The model
+    given is changed.
+    """
+    import openvino
+    from openvino import opset13
+
+    (luma,) = graph.model.get_parameters()
+    convolutions = [node for node in graph.model.get_ordered_ops() if node.get_type_name() == "Convolution"]
+    sizes = {node.get_friendly_name(): math.prod(node.get_input_shape(1)) for node in convolutions}
+    for node in convolutions:
+        weights = constant(source(node, 1))
+        if source(node).get_friendly_name() != luma.get_friendly_name() or weights is None:
+            continue
+        if sizes[node.get_friendly_name()] >= _SMALL_SHARE * sum(sizes.values()):
+            continue
+        parts: Any = opset13.parameter([1, 2, -1, -1], np.float32)
+        node.input(0).replace_source_output(parts.output(0))
+        node.input(1).replace_source_output(opset13.constant(np.repeat(weights, 2, axis=1)).output(0))
+        make: Any = openvino.Model
+        model = make(graph.model.get_results(), [luma, parts])
+        return replace(graph, model=model, values_per_pixel=graph.values_per_pixel + 2, in_parts=True)
+    return graph
+
+
+def _parts(y: NDArray[np.float32]) -> NDArray[np.float32]:
+    """What bfloat16 holds of luma, and the rest, `(2, h, w)`: their sum is the luma."""
+    parts = np.empty((2, *y.shape), np.float32)
+    np.bitwise_and(y.view(np.uint32), np.uint32(0xFFFF_0000), out=parts[0].view(np.uint32))
+    np.subtract(y, parts[0], out=parts[1])
+    return parts
 
 
 def _probe(model: Any) -> list[Any]:
