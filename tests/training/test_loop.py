@@ -267,10 +267,17 @@ def test_growth_keeps_what_was_learned(name):
     few = network(y)
     assert not torch.allclose(few, full)
     network.grow(4)
-    if name == "drcn":  # new recursions join with weight zero
-        torch.testing.assert_close(network(y), few)
-    else:
-        torch.testing.assert_close(network(y), full)
+    torch.testing.assert_close(network(y), full)
+
+
+def test_recursions_that_join_count_as_much_as_the_others():
+    network = NETWORKS["drcn"](scale=2, channels=4, recursions=4)
+    network.grow(2)
+    assert network.ensemble.tolist() == [0.5, 0.5, 0, 0]
+    with torch.no_grad():
+        network.ensemble[:2] = torch.tensor([0.9, 0.2])
+    network.grow(4)
+    assert network.ensemble.tolist() == [0.25] * 4
 
 
 def test_several_scales_share_their_weights(tmp_path, pack):

@@ -96,10 +96,13 @@ class DRCN(nn.Module):
 
     @torch.no_grad()
     def grow(self, recursions: int) -> None:
-        """Run the first `recursions` only; those that join later begin with weight zero, so the output stays."""
-        if recursions < self.running:
-            self.ensemble[:recursions] = 1 / recursions
-            self.ensemble[recursions:] = 0
+        """Run the first `recursions` only, all of equal weight.
+
+        Those that join would stay without weight if they began without: their gradient is that of the noise in which
+        they differ from those that are there.
+        """
+        self.ensemble[:recursions] = 1 / recursions
+        self.ensemble[recursions:] = 0
         self.running = recursions
 
     def start_as_interpolation(self) -> None:
