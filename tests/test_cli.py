@@ -572,6 +572,8 @@ def test_a_missing_picture_is_named_before_a_mistake_in_the_output(tmp_path):
     done = upres_("upscale", "none.png", "-o", "other", cwd=tmp_path)
     assert done.returncode == 1
     assert "none.png: no such file; check the path" in done.stderr
+    (failed,) = upres_("upscale", "none.png", "-o", "a.png", "--json", cwd=tmp_path).stdout.splitlines()
+    assert json.loads(failed)["status"] == "failed"
 
 
 def test_a_pattern_leaves_its_own_results_out(tmp_path, photo):

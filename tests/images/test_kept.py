@@ -291,11 +291,16 @@ def test_photos_of_phones_need_an_extra(monkeypatch):
         io.read(HEIC)
 
 
-@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA", "RGB;16"])
+@pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA", "RGB;16"])
 @pytest.mark.parametrize("pages", [1, 2])
 def test_kinds_of_heic(tmp_path, photo, mode, pages):
     small = photo[40:140, 60:210]
-    pixels = {"L": small[..., 1], "RGBA": np.dstack([small, small[..., 1]]), "RGB;16": small.astype(np.uint16) * 257}
+    pixels = {
+        "L": small[..., 1],
+        "LA": small[..., 1:],
+        "RGBA": np.dstack([small, small[..., 1]]),
+        "RGB;16": small.astype(np.uint16) * 257,
+    }
     wanted = np.concatenate([np.ascontiguousarray(pixels.get(mode, small))] * pages)
     file = pillow_heif.HeifFile()
     for _ in range(pages):
@@ -305,7 +310,8 @@ def test_kinds_of_heic(tmp_path, photo, mode, pages):
         read = io.read(source, pages=True)
         assert read.pages == pages
         assert read.pixels.dtype == wanted.dtype
-        found = read.pixels[..., 0] if mode == "L" else read.pixels
+        channels = {"L": 0, "LA": [0, 3]}.get(mode, slice(None))
+        found = read.pixels[..., channels]
         assert np.abs(found.astype(float) - wanted).mean() < (1.5 if wanted.dtype == np.uint8 else 1.5 * 257)
 
 

@@ -157,12 +157,14 @@ def _named(pictures: list[str], out: str | None, wanted: Wanted, encoding: Encod
     to_folder = out is not None and _is_folder(out)
     if out is not None and len(pictures) > 1 and not to_folder:
         raise UsageError(f"{out}: is not a folder; with {len(pictures)} pictures -o must name one, as in {out}/.")
-    if len(pictures) == 1:  # else a mistake in -o would be named first
-        io.check_input(pictures[0])
     jobs: list[Job] = []
     for picture in map(Path, pictures):
         target = Path(out) if out is not None and not to_folder else _beside(picture, wanted, encoding, out)
-        jobs.append(Job(picture, target, io.format_for(target, encoding)))
+        try:
+            jobs.append(Job(picture, target, io.format_for(target, encoding)))
+        except UsageError:
+            io.check_input(picture)  # a picture that is missing is the first to be named
+            raise
     targets = [job.target for job in jobs]
     twice = next((target for target in targets if targets.count(target) > 1), None)
     if twice is not None:

@@ -133,7 +133,10 @@ def read(
         upright = [_upright(page, orientation) for page in np.split(pixels, count)]
         pixels = upright[0] if count == 1 else np.concatenate(upright)
     resolution = (image.xres, image.yres) if orientation < 5 else (image.yres, image.xres)
-    return Picture(pixels, _carried(image) | tags, resolution, count)
+    carried = _carried(image)
+    if kind == "Tiff":
+        carried.pop("iptc-data", None)  # half of it, or with its bytes turned
+    return Picture(pixels, carried | tags, resolution, count)
 
 
 def format_of(file: str | os.PathLike[str] | bytes) -> Format:
@@ -296,10 +299,18 @@ def _decoded_heic(name: str, file: str | os.PathLike[str] | bytes, image: pyvips
         found = [np.asarray(page) for page in opened]
     except (OSError, ValueError, RuntimeError, EOFError, SyntaxError) as error:
         raise PictureError(_why_damaged(name, _reason(error))) from error
-    found = [page if page.ndim == 3 else np.repeat(page[..., None], channels, axis=2) for page in found]
+    found = [_coloured(page) if channels > 2 else page for page in found]
     if len(found) != pages or any(page.shape != (height, image.width, channels) for page in found):
         raise PictureError(_why_damaged(name, "its header and its pixels differ in size"))
     return np.concatenate(found).astype(_DTYPES[str(image.format)], copy=False)
+
+
+def _coloured(pixels: NDArray[Any]) -> NDArray[Any]:
+    """Gray as three equal channels, alpha kept behind them; colours as they are."""
+    pixels = pixels if pixels.ndim == 3 else pixels[..., None]
+    if pixels.shape[2] > 2:
+        return pixels
+    return np.concatenate([np.repeat(pixels[..., :1], 3, axis=2), pixels[..., 1:]], axis=2)
 
 
 def _upright(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:

@@ -86,12 +86,12 @@ def with_exact_input(graph: LumaGraph) -> LumaGraph:
 
     (luma,) = graph.model.get_parameters()
     convolutions = [node for node in graph.model.get_ordered_ops() if node.get_type_name() == "Convolution"]
-    sizes = {node.get_friendly_name(): math.prod(node.get_input_shape(1)) for node in convolutions}
-    for node in convolutions:
-        weights = constant(source(node, 1))
-        if source(node).get_friendly_name() != luma.get_friendly_name() or weights is None:
+    all_weights = [constant(source(node, 1)) for node in convolutions]
+    total = sum(weights.size for weights in all_weights if weights is not None)
+    for node, weights in zip(convolutions, all_weights, strict=True):
+        if weights is None or weights.size >= _SMALL_SHARE * total:
             continue
-        if sizes[node.get_friendly_name()] >= _SMALL_SHARE * sum(sizes.values()):
+        if source(node).get_friendly_name() != luma.get_friendly_name():
             continue
         parts: Any = opset13.parameter([1, 2, -1, -1], np.float32)
         node.input(0).replace_source_output(parts.output(0))
