@@ -93,10 +93,11 @@ def restate(name: str, scores: Path, entries: list[dict[str, Any]]) -> None:
         results.setdefault(evaluation["scale"], {})[evaluation["dataset"]] = score
     for target in sorted({catalog.FOLDER / file for entry in entries for file in entry["sha256"] if ".safe" in file}):
         network, metadata = store.load(target)
-        write(network, replace(metadata, results={scale: results[scale] for scale in metadata.halos}), target)
+        onnx = write(network, replace(metadata, results={scale: results[scale] for scale in metadata.halos}), target)
+        parity = float(json.loads(read_metadata(onnx)["parity"]))
         for entry in entries:
             if target.name in entry["sha256"]:
-                entry |= {"results": results[entry["scale"]], "sha256": checksums(target)}
+                entry |= {"results": results[entry["scale"]], "parity": parity, "sha256": checksums(target)}
 
 
 def main() -> None:

@@ -4,8 +4,8 @@
 128×128 patches and levels, pictures also at 0.5 to 1.0 of their size. Levels are averaged here, so the rate is twice
 the paper's. `RECIPE` starts from bilinear interpolation and trains with SOAP.
 
-Expected on Set5 (`paper` protocol): 37.49 dB for ×2; ×4 was not trained yet. The paper has 37.52 / 33.82 / 31.54 dB for
-×2 / ×3 / ×4. Cost: about half an hour each on one CPU core with bfloat16; ×4 and ×8 take the levels that they share
+Expected on Set5 (`paper` protocol): 37.49 / 31.38 dB for ×2 / ×4. The paper has 37.52 / 33.82 / 31.54 dB for ×2 / ×3 /
+×4. Cost: about half an hour each on one CPU core with bfloat16; ×4 and ×8 take the levels that they share
 with the scale below, and as few patches a step as that time allows:
 
     upres train lapsrn --scale 2 --data PICTURES
