@@ -563,6 +563,15 @@ def test_a_folder_for_pictures_named_one_by_one_is_made(tmp_path, photo):
     assert not (tmp_path / "new").exists()
     assert upres_("upscale", "a.png", "b.png", "-o", "new/large/", "-m", "bicubic", cwd=tmp_path).returncode == 0
     assert sorted(path.name for path in (tmp_path / "new" / "large").iterdir()) == ["a-x2.png", "b-x2.png"]
+    for arguments, says in (
+        (["none.png", "-o", "made/"], "none.png: no such file"),
+        (["a.png", "-o", "b.png/"], "cannot be made a folder"),
+    ):
+        for more in ([], ["--dry-run"]):
+            failed = upres_("upscale", *arguments, "-m", "bicubic", *more, cwd=tmp_path)
+            assert failed.returncode == 1
+            assert says in failed.stderr
+    assert not (tmp_path / "made").exists()
     several = upres_("upscale", "a.png", "b.png", "-o", "other", cwd=tmp_path)
     assert several.returncode == 2
     assert "other: is not a folder; with 2 pictures -o must name one, as in other/." in several.stderr

@@ -91,6 +91,8 @@ def restate(name: str, scores: Path, entries: list[dict[str, Any]]) -> None:
     for evaluation in stored:
         score = [round(evaluation[measure], 4) for measure in ("psnr", "ssim")]
         results.setdefault(evaluation["scale"], {})[evaluation["dataset"]] = score
+    for entry in entries:
+        results[entry["scale"]] = entry["results"] | results.get(entry["scale"], {})
     for target in sorted({catalog.FOLDER / file for entry in entries for file in entry["sha256"] if ".safe" in file}):
         network, metadata = store.load(target)
         onnx = write(network, replace(metadata, results={scale: results[scale] for scale in metadata.halos}), target)
@@ -110,6 +112,8 @@ def main() -> None:
     parser.add_argument("--sets", nargs="+", default=["set5", "set14", "bsd100"], help="which; set5 has to be there")
     parser.add_argument("--costs", action="store_true", help="only measure bf16 and int8, of names in the catalog")
     arguments = parser.parse_args()
+    if arguments.scores and arguments.costs:
+        parser.error("--costs needs --test-sets, in place of --scores")
     if "set5" not in arguments.sets:
         parser.error("--sets has to have set5, which the cost of bf16 and int8 is measured on")
     if arguments.test_sets and not (has_bf16() and has_int8()):
@@ -118,21 +122,21 @@ def main() -> None:
     entries = {(e["name"], e["scale"]): e for e in json.loads(listing.read_text())} if listing.exists() else {}
     for weights in arguments.weights:
         present = [entry for (name, _), entry in entries.items() if name == weights]
+        if not present and not Path(weights).is_file():
+            parser.error(f"{weights}: neither a file nor a name in the catalog")
         if arguments.scores:
             restate(weights, arguments.scores, present)
-            continue
-        if arguments.costs:
+        elif arguments.costs:
             for entry in present:
                 onnx = next(catalog.FOLDER / name for name in entry["sha256"] if name.endswith(".onnx"))
                 entry |= costs(onnx, entry["scale"], arguments.test_sets, exact=entry["results"]["set5"][0])
                 print(entry["name"], entry["scale"], entry["bf16_loss"], entry["int8_loss"])
-            continue
-        for entry in publish(Path(weights), arguments.test_sets, arguments.sets):
-            entries[entry["name"], entry["scale"]] = entry
-            cost = f"bf16 costs {entry['bf16_loss']} dB, int8 {entry['int8_loss']} dB"
-            print(entry["name"], entry["scale"], entry["results"], cost)
-    ordered = [entries[key] for key in sorted(entries)]
-    listing.write_text(json.dumps(ordered, indent=2) + "\n")
+        else:
+            for entry in publish(Path(weights), arguments.test_sets, arguments.sets):
+                entries[entry["name"], entry["scale"]] = entry
+                cost = f"bf16 costs {entry['bf16_loss']} dB, int8 {entry['int8_loss']} dB"
+                print(entry["name"], entry["scale"], entry["results"], cost)
+        listing.write_text(json.dumps([entries[key] for key in sorted(entries)], indent=2) + "\n")
 
 
 if __name__ == "__main__":

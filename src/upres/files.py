@@ -48,6 +48,17 @@ def make_folder(folder: Path) -> None:
         raise OutputError(f"{folder}: cannot be made a folder ({error.strerror}); --out names another.") from error
 
 
+def check_folder(folder: Path) -> None:
+    """Refuse, before any work is done, a folder that could not be made.
+
+    Raises:
+        OutputError: where it or one above it should be is something else.
+    """
+    nearest = next(path for path in (folder, *folder.absolute().parents) if os.path.lexists(path))
+    if not nearest.is_dir():
+        raise OutputError(f"{folder}: cannot be made a folder ({nearest} is a file); --out names another.")
+
+
 def remove_unfinished(folder: Path) -> None:
     """Remove the temporary files of this machine's killed processes from a folder; those in use are left."""
     for path in folder.glob(f"{_PREFIX}*"):

@@ -291,6 +291,21 @@ def test_photos_of_phones_need_an_extra(monkeypatch):
         io.read(HEIC)
 
 
+def test_a_result_of_heic_is_png_and_of_avif_is_avif(tmp_path, photo):
+    assert io.format_of(HEIC).name == "png"
+    io.write(Picture(photo[:40, :40]), tmp_path / "a.avif")
+    assert io.format_of(tmp_path / "a.avif").name == "avif"
+
+
+def test_colours_multiplied_by_alpha_are_divided_again(tmp_path):
+    pixels = np.zeros((64, 64, 4), np.uint8)
+    pixels[..., :3], pixels[..., 3] = 40, 64
+    file = pillow_heif.from_bytes("RGBa", (64, 64), pixels.tobytes())
+    file.save(tmp_path / "in.heic", quality=-1, chroma=444)
+    read = io.read(tmp_path / "in.heic").pixels.astype(int)
+    np.testing.assert_allclose(read[20:40, 20:40], np.full((20, 20, 4), (159, 159, 159, 64)), atol=6)
+
+
 @pytest.mark.parametrize("mode", ["L", "LA", "RGB", "RGBA", "RGB;16"])
 @pytest.mark.parametrize("pages", [1, 2])
 def test_kinds_of_heic(tmp_path, photo, mode, pages):

@@ -33,6 +33,21 @@ def test_a_bad_directory_of_the_shot_leaves_that_of_the_place():
     assert latitude in exif
 
 
+def test_values_that_pass_the_end_of_the_file_are_not_read():
+    class Counted(io.BytesIO):
+        taken = 0
+
+        def read(self, size=-1):
+            content = super().read(size)
+            self.taken += len(content)
+            return content
+
+    far = [struct.pack("<HHII", 315, 2, 1_000_000, 8)] * 1000
+    file = Counted(b"II*\0\x08\0\0\0" + directory(*far) + bytes(500_000))
+    assert metadata.exif_of_tiff(file) is None
+    assert file.taken < 20_000
+
+
 def test_numbers_of_64_bits_stay_out_of_an_exif_block():
     rating = struct.pack("<HHQQ", 18246, 16, 1, 4)
     make = struct.pack("<HHQ", 271, 2, 4) + b"cam\0".ljust(8, b"\0")

@@ -147,11 +147,14 @@ def test_dry_run_says_what_would_fail(tree, tmp_path):
     out = tmp_path / "out"
     out.mkdir()
     (out / "a.jpg").write_bytes(b"mine")
+    (tree / "gone.png").symlink_to(tmp_path / "nothing")
     done = upres_(tree, "-o", out, "-m", "bicubic", "--dry-run", "--json")
-    assert (done.returncode, statuses(done)) == (1, {"failed": 1, "planned": 3})
+    assert (done.returncode, statuses(done)) == (1, {"failed": 2, "planned": 3})
+    assert "gone.png: no such file" in done.stderr
     assert "a.jpg: exists already, and upres did not make it; give --overwrite" in done.stderr
     really = upres_(tree, "-o", out, "-m", "bicubic", "--json")
-    assert (really.returncode, statuses(really)) == (1, {"failed": 1, "done": 3})
+    assert (really.returncode, statuses(really)) == (1, {"failed": 2, "done": 3})
+    (tree / "gone.png").unlink()
     assert statuses(upres_(tree, "-o", out, "-m", "bicubic", "--dry-run", "--json")) == {"failed": 1, "skipped": 3}
     assert upres_(tree, "-o", out, "-m", "bicubic", "--dry-run", "--overwrite").returncode == 0
 

@@ -188,20 +188,23 @@ def _beside(picture: Path, wanted: Wanted, encoding: Encoding, folder: str | Non
 
 def _files(call: _Call, jobs: list[Job], new_folder: Path | None) -> None:
     """Pictures that were named one by one; a folder for their results is made if it is not there yet."""
-    from upres.files import make_folder
+    from upres.files import check_folder, make_folder
     from upres.images import io
     from upres.inference.folders import Outcome
 
     call.settings.encoding.check(*(job.format for job in jobs))
 
-    if new_folder is not None and not call.dry_run:
-        make_folder(new_folder)
+    if new_folder is not None:
+        check_folder(new_folder)
 
     def outcomes() -> Iterator[Outcome]:
         enlarger = None if call.dry_run else call.enlarger()
         for job in jobs:
             started = time.perf_counter()
             try:
+                io.check_input(job.source)
+                if new_folder is not None and not call.dry_run:
+                    make_folder(new_folder)
                 if new_folder is None or not call.dry_run:
                     io.check_output(job.target, overwrite=call.overwrite)
                 if enlarger is None:

@@ -99,7 +99,7 @@ def read(
     """
     pyvips = _vips()
     name = "standard input" if isinstance(file, bytes) else os.fspath(file)
-    with _source_of(file) as source:
+    with _source_of(file) as source, _damage_named(name):
         kind = _kind(name, source)
         tags = _tags_of_tiff(name, file) if kind == "Tiff" else {}
         if kind == "Png":
@@ -129,11 +129,11 @@ def read(
             pixels = pixels.reshape(shape if image.bands > 1 else shape[:2])  # 1×1 comes as a number
         except pyvips.Error as error:
             raise PictureError(_why_damaged(name, _reason(error))) from error
+        carried = _carried(image)
     if orientation > 1:
         upright = [_upright(page, orientation) for page in np.split(pixels, count)]
         pixels = upright[0] if count == 1 else np.concatenate(upright)
     resolution = (image.xres, image.yres) if orientation < 5 else (image.yres, image.xres)
-    carried = _carried(image)
     if kind == "Tiff":
         carried.pop("iptc-data", None)  # half of it, or with its bytes turned
     return Picture(pixels, carried | tags, resolution, count)
@@ -145,8 +145,11 @@ def format_of(file: str | os.PathLike[str] | bytes) -> Format:
     Raises:
         PictureError: no such file, or not a picture.
     """
-    with _source_of(file) as source:
-        kind = _kind("standard input" if isinstance(file, bytes) else os.fspath(file), source)
+    name = "standard input" if isinstance(file, bytes) else os.fspath(file)
+    with _source_of(file) as source, _damage_named(name):
+        kind = _kind(name, source)
+        if kind == "Heif" and _is_hevc(_opened(name, source, {})):
+            return formats.named("png")
     return formats.named(_FORMAT_OF_LOADER.get(kind, "png"))
 
 
@@ -271,12 +274,25 @@ def _why_damaged(name: str, reason: str) -> str:
     return f"{name}: the picture is damaged or cut short ({reason})."
 
 
+@contextmanager
+def _damage_named(name: str) -> Generator[None]:
+    """What a damaged file says of itself may not even be text, which pyvips does not expect."""
+    try:
+        yield
+    except UnicodeDecodeError as error:
+        raise PictureError(_why_damaged(name, "its metadata is not text")) from error
+
+
+def _is_hevc(image: pyvips.Image) -> bool:
+    return "heif-compression" in image.get_fields() and str(image.get("heif-compression")) == "hevc"
+
+
 def _decoded(name: str, file: str | os.PathLike[str] | bytes, image: pyvips.Image, pages: int) -> NDArray[Any]:
     """The pixels of what libvips has opened.
 
     HEVC, which phones use, is patented: the libvips that is installed with upres reads all of such a file but them.
     """
-    if "heif-compression" in image.get_fields() and image.get("heif-compression") == "hevc":
+    if _is_hevc(image):
         with suppress(ImportError):
             return _decoded_heic(name, file, image, pages)
     try:
@@ -296,13 +312,22 @@ def _decoded_heic(name: str, file: str | os.PathLike[str] | bytes, image: pyvips
     try:
         content = BytesIO(file) if isinstance(file, bytes) else Path(file)
         opened: Any = pillow_heif.open_heif(content, convert_hdr_to_8bit=False)
-        found = [np.asarray(page) for page in opened]
+        found = [_straight(np.asarray(page)) if "a" in page.mode else np.asarray(page) for page in opened]
     except (OSError, ValueError, RuntimeError, EOFError, SyntaxError) as error:
         raise PictureError(_why_damaged(name, _reason(error))) from error
     found = [_coloured(page) if channels > 2 else page for page in found]
     if len(found) != pages or any(page.shape != (height, image.width, channels) for page in found):
         raise PictureError(_why_damaged(name, "its header and its pixels differ in size"))
-    return np.concatenate(found).astype(_DTYPES[str(image.format)], copy=False)
+    pixels = found[0] if pages == 1 else np.concatenate(found)
+    return pixels.astype(_DTYPES[str(image.format)], copy=False)
+
+
+def _straight(pixels: NDArray[Any]) -> NDArray[Any]:
+    """Integers `(h, w, c)` whose colours were multiplied by alpha, the last channel, without that."""
+    alpha = pixels[..., -1:].astype(np.float32)
+    white = np.iinfo(pixels.dtype).max
+    colours = np.clip(np.rint(pixels[..., :-1] * (white / np.maximum(alpha, 1))), 0, white)
+    return np.concatenate([colours.astype(pixels.dtype), pixels[..., -1:]], axis=2)
 
 
 def _coloured(pixels: NDArray[Any]) -> NDArray[Any]:

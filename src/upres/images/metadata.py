@@ -87,6 +87,7 @@ class _Form:
 
     def directory(self, file: BinaryIO, at: int, wanted: Container[int] | None, room: int) -> _Directory:
         """The tags of the directory at an offset that can be copied, as many as fit into so many bytes."""
+        end = file.seek(0, io.SEEK_END)
         file.seek(at)
         tags: _Directory = {}
         for record in self.read_records(file):
@@ -98,10 +99,10 @@ class _Form:
                 continue
             value = field[:length]
             if length > len(field):
-                try:
-                    file.seek(self.unpack(self._offset, field)[0])
-                except (OverflowError, OSError, ValueError):  # beyond the largest offset there is
+                (offset,) = self.unpack(self._offset, field)
+                if offset + length > end:
                     continue
+                file.seek(offset)
                 value = file.read(length)
             if len(value) == length:
                 tags[number] = _Tag(kind, _little_endian(value, kind, self.order))

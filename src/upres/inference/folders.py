@@ -8,6 +8,7 @@ process, keep two processes from the same picture.
 
 from __future__ import annotations
 
+import errno
 import glob
 import hashlib
 import json
@@ -24,7 +25,7 @@ from typing import IO, Any, Literal, TypedDict, cast
 
 from upres.errors import Interrupted, OutputError, PictureError, TooLittleMemory, UpresError, UsageError
 from upres.files import make_folder, remove_unfinished
-from upres.images import formats
+from upres.images import formats, io
 from upres.images.formats import Encoding, Format
 from upres.inference.enlarging import Done, Enlarger, Settings
 from upres.weights import catalog
@@ -215,8 +216,10 @@ class Journal:
                 return None
             if status.st_mtime_ns != line["mtime"] and digest(target) != line["content"]:
                 return None
-        except FileNotFoundError:
-            return None
+        except OSError as error:
+            if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
+                return None
+            raise
         return line["source"], line["settings"]
 
     def note(self, target: Path, file: Path, source: str, settings: str) -> None:
@@ -292,7 +295,7 @@ def planned(jobs: Iterable[Job], settings: Settings, out: Path, *, overwrite: bo
         for job in jobs:
             try:
                 yield Outcome(job, _prospect(job, settings, journal, overwrite=overwrite), 0)
-            except OutputError as error:
+            except UpresError as error:
                 yield Outcome(job, "failed", 0, error=str(error))
     finally:
         if journal is not None:
@@ -300,6 +303,7 @@ def planned(jobs: Iterable[Job], settings: Settings, out: Path, *, overwrite: bo
 
 
 def _prospect(job: Job, settings: Settings, journal: Journal | None, *, overwrite: bool) -> Status:
+    io.check_input(job.source)
     try:
         made = journal.made(job.target) if journal is not None else None
         if made is None:
