@@ -494,7 +494,7 @@ def test_ctrl_c_leaves_nothing(tmp_path, photo):
     io.write(Picture(np.tile(photo, (12, 8, 1))), tmp_path / "large.png")
     (tmp_path / "in").mkdir()
     (tmp_path / "large.png").rename(tmp_path / "in" / "large.png")
-    command = [sys.executable, "-m", "upres", "upscale", tmp_path / "in", "-o", tmp_path / "out"]
+    command = [sys.executable, "-m", "upres", "upscale", tmp_path / "in", "-o", tmp_path / "out", "-m", "srcnn"]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=_heed_interrupts
     )

@@ -173,7 +173,7 @@ def test_tags_that_make_no_sense(seed, start):
             *(numbers.choice([1, 4, 16, 999, 2**31]) for _ in "ab"),
         )
     file = BytesIO(content)
-    assert metadata.is_preview(file) in (False, True)
+    assert metadata.is_raw(file) in (False, True)
     block = metadata.exif_of_tiff(file)
     assert block is None or len(block) <= 65_527
     whole = BytesIO()

@@ -71,6 +71,15 @@ def test_profile_exif_and_xmp_survive_in_every_format_that_has_them(tmp_path, ph
         assert (xmp if isinstance(xmp, bytes) else xmp.encode()) == XMP
 
 
+@pytest.mark.parametrize("suffix", [".jpg", ".png", ".webp", ".tif", ".avif"])
+def test_a_picture_that_says_nothing_is_given_nothing_to_say(tmp_path, photo, suffix):
+    """No EXIF; and the resolution is unknown, or, where a file has to state one, the usual 72 dpi."""
+    Image.fromarray(photo).save(tmp_path / "in.webp")
+    with Image.open(through(tmp_path / "in.webp", tmp_path / f"out{suffix}")) as out:
+        assert "exif" not in out.info
+        assert out.info.get("dpi", (72, 72)) == pytest.approx((72, 72), rel=1e-3)
+
+
 @pytest.mark.parametrize("orientation", range(1, 9))
 def test_orientation_is_applied_once(tmp_path, orientation):
     """Against Pillow's own turning; the thumbnail, which would show the old picture, is gone."""
@@ -353,7 +362,7 @@ def test_what_is_only_the_first_of_many_is_refused(tmp_path, photo):
         tiff.write(photo, photometric="rgb")
     tifffile.imwrite(tmp_path / "raw.dng", photo, extratags=[(50706, 1, 4, b"\1\4\0\0", True)], photometric="rgb")
     for name in ("raw.nef", "raw.dng"):
-        with pytest.raises(io.PictureError, match="is only a preview, as in a camera's raw file; develop it to TIFF"):
+        with pytest.raises(io.PictureError, match="a camera's raw file, or only a preview of what follows it; develop"):
             io.read(tmp_path / name, pages=True)
     frames = [Image.fromarray(np.roll(photo, 20 * i, axis=1)) for i in range(3)]
     frames[0].save(tmp_path / "a.png", save_all=True, append_images=frames[1:], duration=50)

@@ -36,6 +36,7 @@ _EXIF_OF_LIBVIPS = frozenset(
     )
 )
 _MOST_CHUNKS = 1000  # of a PNG before its pixels; libpng refuses more
+_72_DPI = (72 / 25.4, 72 / 25.4)
 _PLAIN_SPACES = ("b-w", "srgb", "rgb", "grey16", "rgb16", "scrgb", "multiband")
 _DTYPES = {"uchar": np.uint8, "ushort": np.uint16, "float": np.float32, "double": np.float32}
 _SPACES = {"uint8": ("b-w", "srgb"), "uint16": ("grey16", "rgb16"), "float32": ("b-w", "scrgb")}
@@ -50,7 +51,8 @@ class Picture:
             or float32 as the file had it.
         carried: to write back with the result, under libvips' names: ICC profile, EXIF (orientation already
             applied), XMP, IPTC, comments, and the timing of an animation. An HDR gain map is only named.
-        pixels_per_mm: horizontal and vertical resolution.
+        pixels_per_mm: horizontal and vertical resolution; 1 where it is unknown, which PNG and TIFF files then state
+            as 72 dpi.
         pages: how many pages or frames of one height `pixels` holds.
     """
 
@@ -167,12 +169,12 @@ def _tags_of_tiff(name: str, file: str | os.PathLike[str] | bytes) -> dict[str, 
     """EXIF and IPTC of a TIFF file, of which libvips reads none and half, as blocks under libvips' names.
 
     Raises:
-        PictureError: the file's first picture only stands for another, which libvips does not read.
+        PictureError: the file is a camera's, of which libvips reads a preview at best.
     """
     with _stream_of(name, file) as stream:
-        if metadata.is_preview(stream):
+        if metadata.is_raw(stream):
             raise PictureError(
-                f"{name}: its first picture is only a preview, as in a camera's raw file; develop it to TIFF or JPEG."
+                f"{name}: a camera's raw file, or only a preview of what follows it; develop it to TIFF or JPEG."
             )
         exif, iptc = metadata.exif_of_tiff(stream), metadata.iptc_of_tiff(stream)
     found = {"exif-data": exif, "iptc-data": None if iptc is None else metadata.iptc_block(iptc)}
@@ -384,7 +386,8 @@ def lost(picture: Picture, format: Format) -> list[str]:
         if kind not in format.carries or (kind == "iptc" and _is_longer(block, format.max_iptc)):
             found.append(kind.upper())
         elif kind == "exif" and _is_longer(block, format.max_exif):
-            found.append("longest EXIF tags")
+            is_readable = metadata.shortened(block, cast(int, format.max_exif)) is not None
+            found.append("longest EXIF tags" if is_readable else "EXIF")
     return found
 
 
@@ -535,11 +538,9 @@ def write_rows(
             source.on_read(tiff.read)
             source.on_seek(tiff.seek)
             image = pyvips.Image.new_from_source(source, "", access="sequential", fail_on="error")
-            image = image.copy(
-                interpretation=_SPACES[str(dtype)][0 if channels < 3 else 1],
-                xres=picture.pixels_per_mm[0],
-                yres=picture.pixels_per_mm[1],
-            )
+            is_resolution = metadata.is_resolution(picture.pixels_per_mm)
+            across, down = picture.pixels_per_mm if is_resolution else _72_DPI
+            image = image.copy(interpretation=_SPACES[str(dtype)][0 if channels < 3 else 1], xres=across, yres=down)
             image = _with_carried(image, picture, format, page_height=height // picture.pages)
             if channels < 3 and not format.gray:
                 image = _in_colour(image, picture.carried.get("icc-profile-data"))
@@ -550,7 +551,11 @@ def write_rows(
                 target = pyvips.Target.new_to_descriptor(file.fileno())
                 raw_bytes = height * width * channels * dtype.itemsize
                 options = (encoding or Encoding()).options(format, deep=dtype != np.uint8, raw_bytes=raw_bytes)
-                keep = {"keep": "icc:xmp:iptc"} if start else {}
+                keep: dict[str, str] = {}
+                if start:
+                    keep = {"keep": "icc:xmp:iptc"}
+                elif "exif-data" not in picture.carried and not is_resolution:
+                    keep = {"keep": "icc:xmp:iptc:other"}  # else libvips makes EXIF of its own
                 image.write_to_target(target, format.suffixes[0], **options, **keep)
                 if start:
                     file.seek(len(start))
@@ -570,9 +575,10 @@ def write_rows(
 def _start_of(format: Format, picture: Picture, size: tuple[int, int]) -> bytes:
     """What stands before that which libvips writes: in a JPEG file, EXIF as it was; see `metadata.jpeg_start`."""
     exif = picture.carried.get("exif-data") if format.name == "jpeg" else None
+    if exif is not None:
+        exif = metadata.shortened(exif, cast(int, format.max_exif))
     if exif is None:
         return b""
-    exif = metadata.shortened(exif, cast(int, format.max_exif))
     return metadata.jpeg_start(exif, size=size, pixels_per_mm=picture.pixels_per_mm) or b""
 
 
@@ -592,6 +598,8 @@ def _with_carried(image: Any, picture: Picture, format: Format, *, page_height: 
             continue
         if name == "exif-data" and format.max_exif is not None:
             value = metadata.shortened(value, format.max_exif)
+            if value is None:
+                continue
         match value:
             case bytes():
                 image.set_type(pyvips.GValue.blob_type, name, value)

@@ -16,11 +16,15 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import BinaryIO, Literal, NamedTuple
 
+import numpy as np
+
 _LARGEST_TAGS = 16_000_000  # bytes of all of them; a damaged file may claim more
+_MOST_TAGS = 65_000  # of a directory; some are added, and 65,535 can be written
 _EXIF_MARK, _PHOTOSHOP_MARK = b"Exif\0\0", b"Photoshop 3.0\0"
 _IPTC_NUMBER, _IPTC_RECORD = 0x0404, b"\x1c"
 _SHOT, _PLACE, _IPTC = 34665, 34853, 33723
 _WIDTH, _HEIGHT = 40962, 40963
+_USER_COMMENT, _UTF16_COMMENT = 37510, b"UNICODE\0"
 _NEW_SUBFILE_TYPE, _SUB_DIRECTORIES, _DNG_VERSION = 254, 330, 50706
 # ImageDescription, Make, Model, Software, DateTime, Artist, HostComputer, Rating, RatingPercent, Copyright, and what
 # Windows writes: the other tags of a picture's own directory say how its pixels are stored.
@@ -33,6 +37,7 @@ _ORIENTATION, _THUMBNAIL_AT, _THUMBNAIL_BYTES = 274, 513, 514
 _SHORT, _LONG, _UNDEFINED, _POINTER, _LONG8 = 3, 4, 7, 13, 16
 _ONLY_IN_TIFF = frozenset((_POINTER, _LONG8, 17, 18))
 _END = bytes(2)
+_HEADER = 8  # bytes before a directory can begin
 _ITEM_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
 _RATIONALS = (5, 10)  # two numbers an item
 _NOTHING_THERE = (struct.error, OverflowError, OSError, ValueError)  # where a damaged file points to
@@ -40,7 +45,7 @@ _NOTHING_THERE = (struct.error, OverflowError, OSError, ValueError)  # where a d
 
 class _Tag(NamedTuple):
     kind: int
-    value: bytes  # little-endian
+    value: bytes  # little-endian, but for makers' notes, of which each maker alone knows
 
 
 _Directory = dict[int, _Tag]
@@ -81,8 +86,10 @@ class _Form:
     def read_records(self, file: BinaryIO) -> list[bytes]:
         """A directory's records as they are: number, kind, count, and the value or where it stands."""
         (count,) = self.unpack(self._count, file.read(struct.calcsize(self._count)))
+        if count > 65_535:
+            raise ValueError("more tags than there are numbers for them")
         length = 20 if self.big else 12
-        content = file.read(min(count, 65_535) * length)
+        content = file.read(count * length)
         return [content[at : at + length] for at in range(0, len(content) - length + 1, length)]
 
     def directory(self, file: BinaryIO, at: int, wanted: Container[int] | None, room: int) -> _Directory:
@@ -97,6 +104,8 @@ class _Form:
             is_wanted = wanted is None or number in wanted
             if not is_wanted or length == 0 or _bytes_of(length) > room:
                 continue
+            if len(tags) == _MOST_TAGS:
+                break
             value = field[:length]
             if length > len(field):
                 (offset,) = self.unpack(self._offset, field)
@@ -105,7 +114,7 @@ class _Form:
                 file.seek(offset)
                 value = file.read(length)
             if len(value) == length:
-                tags[number] = _Tag(kind, _little_endian(value, kind, self.order))
+                tags[number] = _Tag(kind, _turned(number, kind, value) if self.order == ">" else value)
                 room -= _bytes_of(length)
         return tags
 
@@ -122,7 +131,7 @@ class _Form:
         length = 20 if self.big else 12
         begins = at + struct.calcsize("=" + self._count + self._offset) + length * (len(records) + len(tags))
         for number, (kind, value) in tags.items():
-            value = _little_endian(value, kind, self.order)
+            value = _turned(number, kind, value) if self.order == ">" else value
             head = self.pack(f"HH{self._offset}", number, kind, len(value) // _ITEM_BYTES[kind])
             width = length - len(head)
             if len(value) > width:
@@ -141,12 +150,16 @@ def _bytes_of(length: int) -> int:
     return 12 + length + length % 2
 
 
-def _little_endian(value: bytes, kind: int, order: str) -> bytes:
-    """Numbers of a tag turned from an order of bytes to little-endian, or back."""
-    width = 4 if kind in _RATIONALS else _ITEM_BYTES[kind]
-    if order == "<" or width == 1:
-        return value
-    return b"".join(value[at : at + width][::-1] for at in range(0, len(value), width))
+def _turned(number: int, kind: int, value: bytes) -> bytes:
+    """A tag's value in the other order of bytes: of numbers, and of a comment in UTF-16, which follows the file's."""
+    if number == _USER_COMMENT and value.startswith(_UTF16_COMMENT):
+        text = value[len(_UTF16_COMMENT) :]
+        return _UTF16_COMMENT + _swapped(text[: len(text) // 2 * 2], 2) + text[len(text) // 2 * 2 :]
+    return _swapped(value, 4 if kind in _RATIONALS else _ITEM_BYTES[kind])
+
+
+def _swapped(numbers: bytes, width: int) -> bytes:
+    return np.frombuffer(numbers, f"u{width}").byteswap().tobytes()
 
 
 def _opened(file: BinaryIO) -> tuple[_Form, int]:
@@ -163,16 +176,15 @@ def _directories(file: BinaryIO) -> tuple[_Directory, _Directory, _Directory]:
     picture: _Directory = {}
     shot: _Directory = {}
     place: _Directory = {}
-    room = _LARGEST_TAGS
     try:
         form, first = _opened(file)
-        picture = form.directory(file, first, _ABOUT_PICTURE | {_SHOT, _PLACE}, room)
+        picture = form.directory(file, first, _ABOUT_PICTURE | {_SHOT, _PLACE}, _LARGEST_TAGS)
     except _NOTHING_THERE:
         return picture, shot, place
     for number, tags in ((_SHOT, shot), (_PLACE, place)):
         pointer = picture.pop(number, None)
-        room -= sum(_bytes_of(len(tag.value)) for tag in picture.values())
         if pointer is not None:
+            room = _LARGEST_TAGS - sum(_bytes_of(len(tag.value)) for tag in (*picture.values(), *shot.values()))
             with suppress(*_NOTHING_THERE):
                 tags |= form.directory(file, int.from_bytes(pointer.value, "little"), None, room)
     for tags in (picture, shot, place):
@@ -190,11 +202,17 @@ def exif_of_tiff(file: BinaryIO) -> bytes | None:
     return _block(picture, shot, place)
 
 
-def shortened(exif: bytes, most: int) -> bytes:
-    """An EXIF block of so many bytes at most: as it was, or without its longest tags."""
+def shortened(exif: bytes, most: int) -> bytes | None:
+    """An EXIF block of so many bytes at most.
+
+    As it was, or written anew with the tags about the picture, the shot and the place, without the longest; None for a
+    longer block of which none can be read.
+    """
     if len(exif) <= most:
         return exif
     picture, shot, place = _directories(io.BytesIO(exif.removeprefix(_EXIF_MARK)))
+    if not picture and not shot and not place:
+        return None
     by_length = sorted(
         ((_bytes_of(len(tag.value)), number, tags) for tags in (picture, shot, place) for number, tag in tags.items()),
         key=lambda found: found[:2],
@@ -209,7 +227,7 @@ def shortened(exif: bytes, most: int) -> bytes:
 
 def _block(picture: _Directory, shot: _Directory, place: _Directory) -> bytes:
     """An EXIF block of tags about the picture, the shot and the place."""
-    form, start, root = _Form("<", False), 8, dict(picture)
+    form, start, root = _Form("<", False), _HEADER, dict(picture)
     parts: list[bytes] = []
     for number, tags in ((_SHOT, shot), (_PLACE, place)):
         if tags:
@@ -232,13 +250,14 @@ def iptc_of_tiff(file: BinaryIO) -> bytes | None:
         kind, records = form.directory(file, first, {_IPTC}, _LARGEST_TAGS)[_IPTC]
     except (KeyError, *_NOTHING_THERE):
         return None
-    as_stored = _little_endian(records, kind, form.order)
-    turned = _little_endian(as_stored[: len(as_stored) // 4 * 4], _LONG, ">")
-    return next((content for content in (as_stored, turned) if content.startswith(_IPTC_RECORD)), None)
+    if kind != _LONG:
+        return records if records.startswith(_IPTC_RECORD) else None
+    contents = (records, _swapped(records, 4)) if form.order == "<" else (_swapped(records, 4), records)
+    return next((content for content in contents if content.startswith(_IPTC_RECORD)), None)
 
 
-def is_preview(file: BinaryIO) -> bool:
-    """Whether a TIFF file's first picture stands for a better one in it, as in a camera's raw file."""
+def is_raw(file: BinaryIO) -> bool:
+    """Whether a TIFF file is a camera's: a DNG, or one whose first picture stands for a better one in it."""
     try:
         form, first = _opened(file)
         tags = form.directory(file, first, {_NEW_SUBFILE_TYPE, _SUB_DIRECTORIES, _DNG_VERSION}, _LARGEST_TAGS)
@@ -308,8 +327,9 @@ def without_thumbnail(exif: bytes) -> bytes:
         int.from_bytes(thumbnail[number].value, "little") if number in thumbnail else 0
         for number in (_THUMBNAIL_AT, _THUMBNAIL_BYTES)
     )
-    length = max(0, min(length, len(block) - at))
-    block[at : at + length] = bytes(length)
+    if at >= _HEADER:
+        length = max(0, min(length, len(block) - at))
+        block[at : at + length] = bytes(length)
     return _EXIF_MARK + bytes(block)
 
 
@@ -351,9 +371,14 @@ def jpeg_start(exif: bytes, *, size: tuple[int, int], pixels_per_mm: tuple[float
     return b"\xff\xd8" + _jfif(pixels_per_mm) + b"\xff\xe1" + length.to_bytes(2, "big") + _EXIF_MARK + bytes(block)
 
 
+def is_resolution(pixels_per_mm: tuple[float, float]) -> bool:
+    """Whether it says something: libvips has 1 where a file says nothing."""
+    return all(math.isfinite(density) and density > 0 and density != 1 for density in pixels_per_mm)
+
+
 def _jfif(pixels_per_mm: tuple[float, float]) -> bytes:
     """The segment that states a JPEG file's resolution in pixels an inch. Source: JFIF 1.02."""
-    is_known = all(math.isfinite(density) and density > 0 and density != 1 for density in pixels_per_mm)
+    is_known = is_resolution(pixels_per_mm)
     densities = [min(max(round(density * 25.4), 1), 65_535) if is_known else 1 for density in pixels_per_mm]
     return b"\xff\xe0\0\x10JFIF\0\1\2" + struct.pack(">BHHBB", is_known, *densities, 0, 0)
 
@@ -386,6 +411,6 @@ def iptc_records(block: bytes) -> bytes | None:
         begins = length_at + 4
         ends = begins + int.from_bytes(block[length_at:begins], "big")
         if number == _IPTC_NUMBER:
-            return block[begins:ends]
+            return block[begins:ends] or None
         at = ends + (ends - begins) % 2
     return None
