@@ -95,7 +95,10 @@ def restate(name: str, scores: Path, entries: list[dict[str, Any]]) -> None:
         results[entry["scale"]] = entry["results"] | results.get(entry["scale"], {})
     for target in sorted({catalog.FOLDER / file for entry in entries for file in entry["sha256"] if ".safe" in file}):
         network, metadata = store.load(target)
-        onnx = write(network, replace(metadata, results={scale: results[scale] for scale in metadata.halos}), target)
+        stated = {scale: results[scale] for scale in metadata.halos}
+        if stated == metadata.results:
+            continue
+        onnx = write(network, replace(metadata, results=stated), target)
         parity = float(json.loads(read_metadata(onnx)["parity"]))
         for entry in entries:
             if target.name in entry["sha256"]:
