@@ -119,7 +119,7 @@ def _bad_files(folder, photo):
         (["good.png", "-o", "a.xyz"], 2, "cannot write a file ending in '.xyz'; use one of .png"),
         (["good.png", "-o", "no/a.png"], 1, "the folder no does not exist; create it first."),
         (["good.png", "good.png", "-o", "a.png"], 2, "a.png: is not a folder"),
-        (["good.png", "-o", "good.png"], 1, "exists already"),
+        (["good.png", "-o", "good.png"], 2, "would be replaced by its own result"),
         (["good.png", "--engine", "magic"], 2, "magic"),
         (["good.png", "good.png"], 2, "good-x2.png: would be written twice"),
         (["n" * 300 + ".png"], 1, "cannot be opened (File name too long)"),
@@ -431,7 +431,7 @@ def test_any_size_and_verification(picture):
     smaller = upres_("upscale", picture, "--width", 40)
     assert "photo-w40.png: 40×30, smaller than it was: reduced by bicubic interpolation, no network" in smaller.stdout
     same = upres_("upscale", picture, "--scale", 1, "--format", "tiff", "-o", picture.with_name("same.tif"))
-    assert "80×60, the size it had: pixels kept, no network" in same.stdout
+    assert "80×60, the size it had: no network" in same.stdout
     np.testing.assert_array_equal(io.read(picture.with_name("same.tif")).pixels, io.read(picture).pixels)
 
 
@@ -483,6 +483,47 @@ def test_what_a_format_cannot_carry_is_said(tmp_path, photo):
     io.write(Picture(photo, {"iptc-data": caption}), tmp_path / "a.jpg")
     done = upres_("upscale", tmp_path / "a.jpg", "-m", "bicubic", "--format", "png")
     assert "902×600, without its IPTC" in done.stdout
+    deep = np.dstack([photo, photo[..., :1]]).astype(np.uint16) * 200
+    io.write(Picture(deep, {"xmp-data": b"<x:xmpmeta/>" + b" " * 70_000}), tmp_path / "deep.tif")
+    done = upres_("upscale", tmp_path / "deep.tif", "-m", "bicubic", "--format", "gif", "--json")
+    assert json.loads(done.stdout)["lost"] == ["XMP", "16 bits", "partial transparency"]
+    io.write(Picture(photo, {"xmp-data": b"<x:xmpmeta/>" + b" " * 70_000}), tmp_path / "b.webp")
+    done = upres_("upscale", tmp_path / "b.webp", "-m", "bicubic", "--format", "jpg")
+    assert "902×600, without its XMP" in done.stdout
+    assert b"xmpmeta" not in (tmp_path / "b-x2.jpg").read_bytes()
+
+
+def test_a_picture_is_not_replaced_by_its_own_result(picture):
+    before = picture.read_bytes()
+    done = upres_("upscale", picture, "-o", picture, "--overwrite")
+    assert done.returncode == 2
+    assert "would be replaced by its own result; name another file with -o" in done.stderr
+    assert picture.read_bytes() == before
+
+
+def test_results_among_the_pictures_are_left_out(picture):
+    assert upres_("upscale", picture, "-m", "bicubic").returncode == 0
+    result = picture.with_name("photo-x2.png")
+    done = upres_("upscale", picture, result, "-m", "bicubic", "--overwrite")
+    assert (done.returncode, done.stdout.count("×")) == (0, 1)
+    assert f"{result}: left out, being what another of these pictures becomes." in done.stderr
+    assert not picture.with_name("photo-x2-x2.png").exists()
+
+
+def test_ending_and_format_have_to_agree(picture, tmp_path):
+    done = upres_("upscale", picture, "-o", tmp_path / "a.jpg", "--format", "png")
+    assert done.returncode == 2
+    assert "a.jpg: ends as jpeg does, and the format is png; let them agree." in done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_standard_output_is_one_sentence(picture):
+    with Path("/dev/full").open("wb") as full:
+        command = [sys.executable, "-m", "upres", "upscale", picture, "-o", "-", "-m", "bicubic"]
+        done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True, timeout=300)
+    assert done.returncode == 1
+    assert "upres: standard output: could not be written (No space left on device)." in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.skipif(os.name != "posix", reason="needs signals")
@@ -490,22 +531,27 @@ def _heed_interrupts():
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # tests that run in the background inherit that it is ignored
 
 
-def test_ctrl_c_leaves_nothing(tmp_path, photo):
+@pytest.mark.parametrize("as_folder", [True, False])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_leaves_nothing(tmp_path, photo, number, as_folder):
     io.write(Picture(np.tile(photo, (12, 8, 1))), tmp_path / "large.png")
     (tmp_path / "in").mkdir()
     (tmp_path / "large.png").rename(tmp_path / "in" / "large.png")
-    command = [sys.executable, "-m", "upres", "upscale", tmp_path / "in", "-o", tmp_path / "out", "-m", "srcnn"]
+    (tmp_path / "out").mkdir()
+    source = tmp_path / "in" if as_folder else tmp_path / "in" / "large.png"
+    command = [sys.executable, "-m", "upres", "upscale", source, "-o", f"{tmp_path}/out/", "-m", "srcnn"]
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, preexec_fn=_heed_interrupts
     )
     while not list((tmp_path / "out").glob(".upres-*")):
         assert process.poll() is None
         time.sleep(0.05)
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     _, errors = process.communicate(timeout=60)
-    assert process.returncode != 0
+    assert process.returncode == (143 if number == signal.SIGTERM else 130)
     assert "Traceback" not in errors
-    assert [path.name for path in (tmp_path / "out").iterdir()] == [".upres.jsonl"]
+    assert ("stopped; the same call goes on" in errors) == (as_folder and number == signal.SIGINT)
+    assert [path.name for path in (tmp_path / "out").iterdir()] == [".upres.jsonl"] * as_folder
 
 
 def test_verbose_says_what_runs_and_why(picture, tmp_path):
@@ -559,7 +605,7 @@ def test_a_folder_for_pictures_named_one_by_one_is_made(tmp_path, photo):
     for name in "ab":
         io.write(Picture(photo[:20, :30]), tmp_path / f"{name}.png")
     planned = upres_("upscale", "a.png", "-o", "new/large/", "-m", "bicubic", "--dry-run", cwd=tmp_path)
-    assert planned.stdout.splitlines() == [f"a.png → {Path('new/large/a-x2.png')}"]
+    assert planned.stdout.splitlines() == [f"a.png → {Path('new/large/a-x2.png')}, 60×40"]
     assert not (tmp_path / "new").exists()
     assert upres_("upscale", "a.png", "b.png", "-o", "new/large/", "-m", "bicubic", cwd=tmp_path).returncode == 0
     assert sorted(path.name for path in (tmp_path / "new" / "large").iterdir()) == ["a-x2.png", "b-x2.png"]

@@ -370,6 +370,46 @@ def test_what_is_only_the_first_of_many_is_refused(tmp_path, photo):
         io.read((tmp_path / "a.png").read_bytes(), pages=True)
 
 
+def test_a_gif_that_is_cut_short_is_refused(tmp_path, photo):
+    frames = [Image.fromarray(np.roll(photo, 40 * i, axis=1)).quantize(64) for i in range(4)]
+    frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:], duration=50, comment="four")
+    content = (tmp_path / "a.gif").read_bytes()
+    assert io.read(content, pages=True).pages == 4
+    for cut in (0.5, 0.9):
+        with pytest.raises(io.PictureError, match="damaged or cut short"):
+            io.read(content[: int(len(content) * cut)], pages=True)
+    with pytest.raises(io.PictureError, match="its last frames are missing"):
+        io.read(content[:-1], pages=True)
+
+
+def test_a_decoder_that_warns_is_quoted(photo):
+    image = pyvips.Image.new_from_array(photo).jpegsave_buffer()
+    assert io.read(image).warning is None
+    damaged = bytearray(image)
+    damaged[-3000:-2] = bytes(2998)
+    found = io.read(bytes(damaged))
+    assert found.pixels.shape == photo.shape
+    assert found.warning is not None
+    assert "Corrupt JPEG data" in found.warning
+
+
+def test_a_compression_that_is_not_decoded_is_not_called_damage():
+    assert "is encoded in a way that is not decoded" in io._why_undecoded("a", "ZSTD compression is not configured")
+
+
+def test_gif_has_the_colours_of_the_profile_that_it_cannot_hold(tmp_path):
+    """Against Pillow's LittleCMS."""
+    flat = np.full((16, 16, 3), (200, 60, 40), np.uint8)
+    Image.fromarray(flat).save(tmp_path / "in.png", icc_profile=P3_PROFILE)
+    profile = ImageCms.ImageCmsProfile(bytes_io.BytesIO(P3_PROFILE))
+    expected = ImageCms.profileToProfile(Image.fromarray(flat), profile, ImageCms.createProfile("sRGB"))
+    assert io.lost(io.read(tmp_path / "in.png"), formats.named("gif")) == []
+    with Image.open(through(tmp_path / "in.png", tmp_path / "out.gif")) as out:
+        found = np.asarray(out.convert("RGB")).astype(int)
+    assert np.abs(found - np.asarray(expected)).max() <= 2
+    assert np.abs(found - flat).max() > 10
+
+
 def test_an_hdr_gain_map_is_named(tmp_path):
     """What Ultra HDR photos hold beside the picture that every viewer shows, which is enlarged as any other."""
     bright = pyvips.Image.gaussnoise(64, 64, sigma=0.2, mean=0.7).bandjoin([0.5, 0.5]).cast("float")

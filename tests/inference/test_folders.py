@@ -90,7 +90,7 @@ def test_what_upres_did_not_make_is_not_replaced(tree, tmp_path):
     (out / "a.jpg").write_text("mine")
     done = upres_(tree, "-o", out, "--model", "bicubic")
     assert done.returncode == 1
-    assert "a.jpg: exists already, and upres did not make it; give --overwrite" in done.stderr
+    assert "a.jpg: exists already, and is not as upres made it, if it did; give --overwrite" in done.stderr
     assert (out / "a.jpg").read_text() == "mine"
     (out / "a.png").write_text("touched up")
     assert statuses(upres_(tree, "-o", out, "--model", "bicubic", "--json")) == {"failed": 2, "skipped": 2}
@@ -107,7 +107,7 @@ def test_a_bad_file_does_not_stop_the_others(tree, tmp_path):
     assert done.returncode == 1
     assert "bad.png: the picture is damaged or cut short" in done.stderr
     assert "vanished.png: no such file; it vanished, or is a link to nothing." in done.stderr
-    assert done.stderr.endswith("upres: 5 done, 0 done before.\nupres: 2 of 7 pictures failed.\n")
+    assert done.stderr.endswith("upres: 5 done, 0 done before. Passed over: 1 .txt.\nupres: 2 of 7 pictures failed.\n")
     assert sorted(files(tmp_path / "out")) == [
         "2024/deep.TIF",
         "2024/été/日本語 “x”.webp",
@@ -132,13 +132,14 @@ def test_name_clashes_and_long_names(tree, tmp_path):
 def test_dry_run_says_and_does_nothing(tree, tmp_path):
     done = upres_(tree, "-o", tmp_path / "out", "--dry-run")
     assert done.returncode == 0
-    assert f"{tree / 'a.jpg'} → {tmp_path / 'out' / 'a.jpg'}" in done.stdout.splitlines()
+    assert f"{tree / 'a.jpg'} → {tmp_path / 'out' / 'a.jpg'}, 100×80" in done.stdout.splitlines()
     assert not (tmp_path / "out").exists()
     upres_(tree, "-o", tmp_path / "out", "-m", "bicubic")
     (tmp_path / "out" / "a.jpg").unlink()
     made = files(tmp_path / "out")
     again = upres_(tree, "-o", tmp_path / "out", "-m", "bicubic", "--dry-run")
-    assert again.stdout == f"{tree / 'a.jpg'} → {tmp_path / 'out' / 'a.jpg'}\n"
+    assert again.stdout == f"{tree / 'a.jpg'} → {tmp_path / 'out' / 'a.jpg'}, 100×80\n"
+    assert "upres: 1 to be done, 3 done before. Passed over: 1 .txt." in again.stderr
     assert statuses(upres_(tree, "-o", tmp_path / "out", "--dry-run", "--json")) == {"planned": 4}
     assert files(tmp_path / "out") == made
 
@@ -151,12 +152,47 @@ def test_dry_run_says_what_would_fail(tree, tmp_path):
     done = upres_(tree, "-o", out, "-m", "bicubic", "--dry-run", "--json")
     assert (done.returncode, statuses(done)) == (1, {"failed": 2, "planned": 3})
     assert "gone.png: no such file" in done.stderr
-    assert "a.jpg: exists already, and upres did not make it; give --overwrite" in done.stderr
+    assert "a.jpg: exists already, and is not as upres made it, if it did; give --overwrite" in done.stderr
     really = upres_(tree, "-o", out, "-m", "bicubic", "--json")
     assert (really.returncode, statuses(really)) == (1, {"failed": 2, "done": 3})
     (tree / "gone.png").unlink()
     assert statuses(upres_(tree, "-o", out, "-m", "bicubic", "--dry-run", "--json")) == {"failed": 1, "skipped": 3}
     assert upres_(tree, "-o", out, "-m", "bicubic", "--dry-run", "--overwrite").returncode == 0
+
+
+def test_dry_run_reads_headers(tree, tmp_path):
+    (tree / "text.jpg").write_text("no picture")
+    (tree / "drawing.svg").write_text("<svg/>")
+    done = upres_(tree, "-o", tmp_path / "out", "-m", "bicubic", "--scale", 400, "--format", "webp", "--dry-run")
+    assert done.returncode == 1
+    assert "text.jpg: not a picture that upres can read" in done.stderr
+    assert "a.jpg.webp: 20000×16000 pixels; webp has at most 16,383 a side" in done.stderr
+    assert "1 .svg" in done.stderr
+    large = upres_(tree / "a.jpg", "-o", tmp_path / "large.png", "--scale", 2000, "--dry-run")
+    assert (large.returncode, large.stdout) == (1, "")
+    assert "would have 100000×80000 pixels, 8,000 megapixels; the limit is 4,000, 16 times that of" in large.stderr
+    really = upres_(tree / "a.jpg", "-o", tmp_path / "large.png", "--scale", 2000)
+    assert really.stderr == large.stderr
+
+
+def test_results_of_other_calls_are_no_inputs(tree, tmp_path):
+    assert upres_(tree, "-o", tree / "large", "-m", "bicubic").returncode == 0
+    done = upres_(tree, "-o", tmp_path / "out", "-m", "bicubic")
+    assert "4 done, 0 done before. Passed over: 1 folders of results, 1 .txt." in done.stderr
+    assert not (tmp_path / "out" / "large").exists()
+    again = upres_(tree / "large", "-o", tmp_path / "larger", "-m", "bicubic")
+    assert "4 done" in again.stderr
+
+
+def test_a_pattern_does_not_follow_links_that_lead_back(tree, tmp_path):
+    (tree / "2024" / "back").symlink_to(tree)
+    (tree / "other").symlink_to(tree / "2024")
+    done = upres_(tree / "**" / "*.*", "-o", tmp_path / "out", "-m", "bicubic", "--dry-run", "--json")
+    assert statuses(done) == {"planned": 4}
+    base, found = folders.expand(f"{tree}/**.jpg", tmp_path / "out")
+    assert (base, found) == (tree, [tree / "a.jpg"])
+    assert folders.expand(f"{tree}/*/.h*.png", tmp_path / "out")[1] == []
+    assert folders.expand(f"{tree}/.h*.png", tmp_path / "out")[1] == [tree / ".hidden.png"]
 
 
 def test_dry_run_writes_nothing_not_even_to_the_journal(tree, tmp_path):
@@ -166,9 +202,10 @@ def test_dry_run_writes_nothing_not_even_to_the_journal(tree, tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Path, "open", lambda path, mode="r", *more, **options: _only_reading(opened, path, mode))
         encoding = Encoding()
-        jobs, _ = folders.plan(tree, out, encoding)
+        jobs = folders.plan(tree, out, encoding).jobs
         settings = Settings(model="bicubic", wanted=Wanted(scale=2), encoding=encoding)
-        assert {made.status for made in folders.planned(jobs, settings, out, overwrite=False)} == {"skipped"}
+        found = folders.planned(jobs, settings, out, overwrite=False, max_pixels=io.MAX_PIXELS)
+        assert {made.status for made in found} == {"skipped"}
 
 
 def _only_reading(opened, path, mode):

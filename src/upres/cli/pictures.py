@@ -23,7 +23,7 @@ import typer
 
 import upres
 from upres.cli.options import Engine, Precision
-from upres.errors import PictureError, UpresError, UsageError
+from upres.errors import OutputError, PictureError, UpresError, UsageError
 
 if TYPE_CHECKING:
     from upres.images.formats import Encoding
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from upres.inference.folders import Job, Outcome
     from upres.inference.sizes import Wanted
 
-Format = Literal["png", "jpeg", "webp", "tiff", "avif", "gif"]
+Format = Literal["png", "jpeg", "jpg", "webp", "tiff", "tif", "avif", "gif"]
 _STREAM = "-"
 
 
@@ -65,7 +65,9 @@ def upscale(
     memory: Annotated[
         str | None, typer.Option(help="What the process may take, as in 1GB.", show_default="half of what is free")
     ] = None,
-    max_megapixels: Annotated[float, typer.Option(help="Refuse inputs of more.")] = 250,
+    max_megapixels: Annotated[
+        float, typer.Option(help="Refuse inputs of more, and results of 16 times as many.")
+    ] = 250,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would be made of what.")] = False,
     json: Annotated[bool, typer.Option("--json", help="A line of JSON a picture.")] = False,
@@ -79,7 +81,8 @@ def upscale(
     if all(size is None for size in (scale, width, height, fit, megapixels)):
         scale = 2
     wanted = Wanted(scale=scale, width=width, height=height, fit=parse_fit(fit) if fit else None, megapixels=megapixels)
-    encoding = Encoding(format=format, quality=quality, effort=effort, lossless=lossless)
+    written_as = "jpeg" if format == "jpg" else "tiff" if format == "tif" else format
+    encoding = Encoding(format=written_as, quality=quality, effort=effort, lossless=lossless)
     settings = Settings(
         model=model,
         wanted=wanted,
@@ -166,10 +169,25 @@ def _named(pictures: list[str], out: str | None, wanted: Wanted, encoding: Encod
             io.check_input(picture)  # a picture that is missing is the first to be named
             raise
     targets = [job.target for job in jobs]
+    itself = next((job.source for job in jobs if _is_one_file(job.source, job.target)), None)
+    if itself is not None:
+        raise UsageError(f"{itself}: would be replaced by its own result; name another file with -o.")
+    results = [job for job in jobs if job.source in targets]
+    for result in results:
+        print(f"upres: {result.source}: left out, being what another of these pictures becomes.", file=sys.stderr)
+    jobs = [job for job in jobs if job not in results]
     twice = next((target for target in targets if targets.count(target) > 1), None)
     if twice is not None:
         raise UsageError(f"{twice}: would be written twice; give each picture once, and those of one name separately.")
     return jobs
+
+
+def _is_one_file(source: Path, target: Path) -> bool:
+    """Whether writing the target would replace the source; of a link, it replaces the link alone."""
+    try:
+        return not target.is_symlink() and target.samefile(source)
+    except OSError:
+        return False
 
 
 def _is_folder(out: str) -> bool:
@@ -188,8 +206,9 @@ def _beside(picture: Path, wanted: Wanted, encoding: Encoding, folder: str | Non
 
 def _files(call: _Call, jobs: list[Job], new_folder: Path | None) -> None:
     """Pictures that were named one by one; a folder for their results is made if it is not there yet."""
-    from upres.files import check_folder, make_folder
+    from upres.files import check_folder, make_folder, remove_unfinished
     from upres.images import io
+    from upres.inference import folders
     from upres.inference.folders import Outcome
 
     call.settings.encoding.check(*(job.format for job in jobs))
@@ -199,6 +218,9 @@ def _files(call: _Call, jobs: list[Job], new_folder: Path | None) -> None:
 
     def outcomes() -> Iterator[Outcome]:
         enlarger = None if call.dry_run else call.enlarger()
+        if enlarger is not None:
+            for folder in {job.target.parent for job in jobs}:
+                remove_unfinished(folder)
         for job in jobs:
             started = time.perf_counter()
             try:
@@ -208,7 +230,8 @@ def _files(call: _Call, jobs: list[Job], new_folder: Path | None) -> None:
                 if new_folder is None or not call.dry_run:
                     io.check_output(job.target, overwrite=call.overwrite)
                 if enlarger is None:
-                    yield Outcome(job, "planned", 0)
+                    size = folders.prospect(job, call.settings, max_pixels=call.max_pixels)
+                    yield Outcome(job, "planned", 0, size=size)
                     continue
                 done = _enlarged(enlarger, call, job.source, job.target, job.format)
                 yield Outcome(job, "done", time.perf_counter() - started, done)
@@ -226,7 +249,7 @@ def _enlarged(enlarger: Enlarger, call: _Call, source: bytes | Path, target: Pat
         future = pool.submit(enlarger.file, source, target, format=format, max_pixels=call.max_pixels)
         try:
             return future.result()
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, SystemExit):
             enlarger.stopped.set()
             raise
 
@@ -240,24 +263,29 @@ def _folder(call: _Call, root: str, out: str | None) -> None:
         base = Path(root)
         beside = base.resolve().with_name(f"{base.resolve().name}-{call.settings.wanted.label()}")
         target = Path(out) if out else beside
-        jobs, unreadable = folders.plan(base, target, encoding)
+        jobs, unreadable, others = folders.plan(base, target, encoding)
     else:
         if out is None:
             raise UsageError(f"{root}: name the folder for the results with -o.")
-        target, unreadable = Path(out), []
+        target, unreadable, others = Path(out), [], Counter[str]()
         base, matches = folders.expand(root, target)
         jobs = folders.mirrored(matches, base, target, encoding)
     if not jobs:
         raise PictureError(f"{root}: no picture in it; give a folder that holds some.")
     encoding.check(*(job.format for job in jobs))
     if call.dry_run:
-        _report(call, folders.planned(jobs, call.settings, target, overwrite=call.overwrite), unreadable)
+        prospects = folders.planned(jobs, call.settings, target, overwrite=call.overwrite, max_pixels=call.max_pixels)
+        _report(call, prospects, unreadable, passed_over=others)
         return
     enlarger = call.enlarger()
     with folders.Journal(target) as journal:
         outcomes = folders.run(jobs, enlarger, journal, overwrite=call.overwrite, max_pixels=call.max_pixels)
-        with closing(outcomes):
-            _report(call, _with_progress(outcomes, len(jobs)), unreadable, many=True)
+        try:
+            with closing(outcomes):
+                _report(call, _with_progress(outcomes, len(jobs)), unreadable, passed_over=others)
+        except KeyboardInterrupt:
+            print("upres: stopped; the same call goes on.", file=sys.stderr)
+            raise typer.Exit(130) from None
 
 
 def _stream(call: _Call, pictures: list[str], out: str | None) -> None:
@@ -268,6 +296,8 @@ def _stream(call: _Call, pictures: list[str], out: str | None) -> None:
         raise UsageError("- stands for one picture: give it alone, with -o FILE or -o -.")
     if call.dry_run or call.json:
         raise UsageError("--dry-run and --json are for files and folders; leave them out with -.")
+    if out == _STREAM and sys.stdout.isatty():
+        raise UsageError("-o - writes a picture's bytes, and this is a terminal; add > FILE, or give -o FILE.")
     source: bytes | Path = sys.stdin.buffer.read() if pictures[0] == _STREAM else Path(pictures[0])
     encoding = call.settings.encoding
     if out != _STREAM:
@@ -283,13 +313,26 @@ def _stream(call: _Call, pictures: list[str], out: str | None) -> None:
         target = Path(folder) / f"result{format.suffixes[0]}"
         done = _enlarged(call.enlarger(), call, source, target, format)
         print(f"standard output: {done.describe()}{_verified(call, source, target).text}", file=sys.stderr)
-        with target.open("rb") as file:
-            shutil.copyfileobj(file, sys.stdout.buffer)
-        sys.stdout.buffer.flush()
+        try:
+            with target.open("rb") as file, open(sys.stdout.fileno(), "wb", closefd=False) as stdout:
+                shutil.copyfileobj(file, stdout)
+        except BrokenPipeError:  # whoever reads has enough
+            raise
+        except OSError as error:
+            raise OutputError(f"standard output: could not be written ({error.strerror}).") from error
 
 
-def _report(call: _Call, outcomes: Iterator[Outcome], unreadable: list[str], *, many: bool = False) -> None:
-    """Say what became of each picture; exit code 1 if one failed."""
+def _report(
+    call: _Call, outcomes: Iterator[Outcome], unreadable: list[str], *, passed_over: Counter[str] | None = None
+) -> None:
+    """Say what became of each picture; exit code 1 if one failed.
+
+    Args:
+        call: what was asked for.
+        outcomes: of the pictures.
+        unreadable: what could not be looked into.
+        passed_over: of a folder, how many files of each ending are no pictures.
+    """
     counts: Counter[str] = Counter()
     failures: list[str] = []
     for outcome in outcomes:
@@ -305,18 +348,22 @@ def _report(call: _Call, outcomes: Iterator[Outcome], unreadable: list[str], *, 
         elif outcome.status == "done":
             assert outcome.done is not None
             print(f"{outcome.job.target}: {outcome.done.describe()}, {outcome.seconds:.2f} s{verified.text}")
-        elif outcome.status == "planned":
-            print(f"{outcome.job.source} → {outcome.job.target}")
+        elif outcome.size is not None:
+            height, width = outcome.size
+            print(f"{outcome.job.source} → {outcome.job.target}, {width}×{height}")
         if outcome.error is not None:
             failures.append(outcome.error)
-            if not many:
+            if passed_over is None:
                 print(f"upres: {outcome.error}", file=sys.stderr)
     failures += unreadable
-    if many:
+    if passed_over is not None:
         for failure in failures:
             print(f"upres: {failure}", file=sys.stderr)
         others = f", {counts['elsewhere']} in work elsewhere" if counts["elsewhere"] else ""
-        print(f"upres: {counts['done']} done, {counts['skipped']} done before{others}.", file=sys.stderr)
+        now = f"{counts['planned']} to be done" if call.dry_run else f"{counts['done']} done"
+        no_pictures = ", ".join(f"{count} {suffix}" for suffix, count in passed_over.most_common())
+        no_pictures = f" Passed over: {no_pictures}." if no_pictures else ""
+        print(f"upres: {now}, {counts['skipped']} done before{others}.{no_pictures}", file=sys.stderr)
     if failures:
         print(f"upres: {len(failures)} of {counts.total() + len(unreadable)} pictures failed.", file=sys.stderr)
         raise typer.Exit(1)
@@ -330,9 +377,12 @@ def _record(outcome: Outcome, verified: _Verified) -> dict[str, Any]:
         "status": outcome.status,
         "seconds": round(outcome.seconds, 3),
     }
+    size = outcome.size if outcome.done is None else outcome.done.size
+    if size is not None:
+        record |= {"width": size[1], "height": size[0]}
     if outcome.done is not None:
-        height, width = outcome.done.size
-        record |= {"width": width, "height": height, "pages": outcome.done.pages, "lost": outcome.done.lost}
+        record |= {"pages": outcome.done.pages, "lost": outcome.done.lost}
+        record |= {"warning": outcome.done.warning} if outcome.done.warning else {}
     if verified.psnr is not None:
         record["psnr"] = verified.psnr if math.isfinite(verified.psnr) else None  # none: equal to the input
     return record | ({} if outcome.error is None else {"error": outcome.error})

@@ -29,6 +29,7 @@ class Format:
         whole: whether its encoder needs the whole result in memory.
         max_exif: bytes of EXIF: what libexif writes, what a JPEG segment holds; None for any number.
         max_iptc: bytes of IPTC.
+        max_xmp: bytes of XMP.
     """
 
     name: FormatName
@@ -42,6 +43,7 @@ class Format:
     whole: bool = False
     max_exif: int | None = 65_300
     max_iptc: int | None = None
+    max_xmp: int | None = None
 
     def dtype(self, dtype: np.dtype[Any]) -> np.dtype[Any]:
         """What pictures of a dtype are written as: itself, or the deepest that the format has."""
@@ -65,6 +67,7 @@ FORMATS = (
         carries=("icc", "exif", "xmp", "iptc"),
         max_exif=65_531,
         max_iptc=65_533,
+        max_xmp=65_504,
     ),
     Format(
         "webp",

@@ -9,14 +9,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from upres.errors import MissingExtraError, OutputError, PictureError, UsageError
 from upres.files import whole_file
-from upres.images import formats, metadata
+from upres.images import chunks, formats, metadata
 from upres.images.computed import ComputedTiff
 from upres.images.formats import SUFFIXES, Encoding, Format
 
@@ -35,8 +35,9 @@ _EXIF_OF_LIBVIPS = frozenset(
         *("ComponentsConfiguration", "FlashpixVersion", "ColorSpace", "PixelXDimension", "PixelYDimension"),
     )
 )
-_MOST_CHUNKS = 1000  # of a PNG before its pixels; libpng refuses more
 _72_DPI = (72 / 25.4, 72 / 25.4)
+_WARNING_LOADERS = ("Jpeg", "Uhdr")
+_FailOn = Literal["warning", "error"]
 _PLAIN_SPACES = ("b-w", "srgb", "rgb", "grey16", "rgb16", "scrgb", "multiband")
 _DTYPES = {"uchar": np.uint8, "ushort": np.uint16, "float": np.float32, "double": np.float32}
 _SPACES = {"uint8": ("b-w", "srgb"), "uint16": ("grey16", "rgb16"), "float32": ("b-w", "scrgb")}
@@ -54,12 +55,14 @@ class Picture:
         pixels_per_mm: horizontal and vertical resolution; 1 where it is unknown, which PNG and TIFF files then state
             as 72 dpi.
         pages: how many pages or frames of one height `pixels` holds.
+        warning: of the decoder, of a JPEG file that may be damaged.
     """
 
     pixels: NDArray[Any]
     carried: Mapping[str, Any] = field(default_factory=dict[str, Any])
     pixels_per_mm: tuple[float, float] = (1.0, 1.0)
     pages: int = 1
+    warning: str | None = None
 
     def with_pixels(self, pixels: NDArray[Any]) -> Picture:
         """The same picture with other pixels, which may differ in size."""
@@ -99,14 +102,94 @@ def read(
             decoder notices, or holds what would be lost: more than four channels, integers beyond 16 bits, pages of
             different sizes.
     """
-    pyvips = _vips()
+    try:
+        return _read(file, pages=pages, max_pixels=max_pixels, admit=admit, fail_on="warning")
+    except PictureError as error:
+        cause = error.__cause__
+        if cause is None or not isinstance(cause, _vips().Error):
+            raise
+        picture = _read(file, pages=pages, max_pixels=max_pixels, admit=admit, fail_on="error")
+        return replace(picture, warning=_reason(cause))
+
+
+def _read(
+    file: str | os.PathLike[str] | bytes,
+    *,
+    pages: bool,
+    max_pixels: int,
+    admit: Callable[[tuple[int, ...], int, np.dtype[Any]], object] | None,
+    fail_on: _FailOn,
+) -> Picture:
+    with _looked_into(file, pages=pages, max_pixels=max_pixels, fail_on=fail_on) as seen:
+        image, count = seen.image, seen.pages
+        try:
+            if admit is not None:
+                admit(seen.shape, count, np.dtype(_DTYPES[str(image.format)]))
+            pixels = _decoded(seen.name, file, image, count)
+            shape = (image.height, image.width, image.bands)
+            pixels = pixels.reshape(shape if image.bands > 1 else shape[:2])  # 1×1 comes as a number
+        except _vips().Error as error:
+            raise PictureError(_why_undecoded(seen.name, _reason(error))) from error
+        carried = _carried(image)
+    if seen.orientation > 1:
+        upright = [_upright(page, seen.orientation) for page in np.split(pixels, count)]
+        pixels = upright[0] if count == 1 else np.concatenate(upright)
+    resolution = (image.xres, image.yres) if seen.orientation < 5 else (image.yres, image.xres)
+    if seen.kind == "Tiff":
+        carried.pop("iptc-data", None)  # half of it, or with its bytes turned
+    return Picture(pixels, carried | seen.tags, resolution, count)
+
+
+def look(file: str | os.PathLike[str] | bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[tuple[int, ...], int]:
+    """What `read` would give by a picture's header, which alone is read: the shape of all pages together, their number.
+
+    Raises:
+        PictureError: as `read`, but for damage that only decoding would show.
+    """
+    with _looked_into(file, pages=True, max_pixels=max_pixels) as seen:
+        return seen.shape, seen.pages
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """A picture whose header has been read.
+
+    Attributes:
+        name: of the file.
+        kind: by its content.
+        image: gray or RGB, not yet upright.
+        pages: or frames.
+        orientation: of EXIF, 1 to 8.
+        tags: that libvips does not read.
+    """
+
+    name: str
+    kind: str
+    image: pyvips.Image
+    pages: int
+    orientation: int
+    tags: dict[str, bytes]
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Height, width and channels, upright, all pages together."""
+        image, pages = self.image, self.pages
+        if self.orientation < 5:
+            return image.height, image.width, image.bands
+        return image.width * pages, image.height // pages, image.bands
+
+
+@contextmanager
+def _looked_into(
+    file: str | os.PathLike[str] | bytes, *, pages: bool, max_pixels: int, fail_on: _FailOn = "error"
+) -> Generator[_Seen]:
+    """A picture that nothing speaks against so far; it can be decoded until the block ends."""
     name = "standard input" if isinstance(file, bytes) else os.fspath(file)
     with _source_of(file) as source, _damage_named(name):
         kind = _kind(name, source)
         tags = _tags_of_tiff(name, file) if kind == "Tiff" else {}
-        if kind == "Png":
-            _refuse_frames_of_png(name, file)
-        image = _opened(name, source, {})
+        _refuse_what_libvips_passes_over(name, kind, file)
+        image = _opened(name, source, {"fail_on": fail_on} if kind in _WARNING_LOADERS else {})
         count = cast(int, image.get("n-pages")) if "n-pages" in image.get_fields() else 1
         if count > 1 and not pages:
             raise PictureError(f"{name}: holds {count} pages or frames; give a file with one picture.")
@@ -118,27 +201,14 @@ def read(
                 "(--max-megapixels)."
             )
         if count > 1:
-            image = _opened(name, source, {"n": -1})
+            image = _opened(name, source, {"n": -1}, split=True)
         _refuse_what_would_be_lost(name, image)
         try:
             image = _gray_or_rgb(image)
-            orientation = cast(int, image.get("orientation")) if "orientation" in image.get_fields() else 1
-            shape = (image.height, image.width, image.bands)
-            if admit is not None:
-                turned = shape if orientation < 5 else (image.width * count, image.height // count, image.bands)
-                admit(turned, count, np.dtype(_DTYPES[str(image.format)]))
-            pixels = _decoded(name, file, image, count)
-            pixels = pixels.reshape(shape if image.bands > 1 else shape[:2])  # 1×1 comes as a number
-        except pyvips.Error as error:
-            raise PictureError(_why_damaged(name, _reason(error))) from error
-        carried = _carried(image)
-    if orientation > 1:
-        upright = [_upright(page, orientation) for page in np.split(pixels, count)]
-        pixels = upright[0] if count == 1 else np.concatenate(upright)
-    resolution = (image.xres, image.yres) if orientation < 5 else (image.yres, image.xres)
-    if kind == "Tiff":
-        carried.pop("iptc-data", None)  # half of it, or with its bytes turned
-    return Picture(pixels, carried | tags, resolution, count)
+        except _vips().Error as error:
+            raise PictureError(_why_undecoded(name, _reason(error))) from error
+        orientation = cast(int, image.get("orientation")) if "orientation" in image.get_fields() else 1
+        yield _Seen(name, kind, image, count, orientation, tags)
 
 
 def format_of(file: str | os.PathLike[str] | bytes) -> Format:
@@ -181,25 +251,16 @@ def _tags_of_tiff(name: str, file: str | os.PathLike[str] | bytes) -> dict[str, 
     return {name: block for name, block in found.items() if block is not None}
 
 
-def _refuse_frames_of_png(name: str, file: str | os.PathLike[str] | bytes) -> None:
-    """libvips reads the first frame of an animated PNG and says nothing of the others.
-
-    Source: PNG specification, third edition, 11.3.6: `acTL` stands before the first `IDAT`.
-    """
-    with _stream_of(name, file) as stream:
-        stream.seek(8)
-        for _ in range(_MOST_CHUNKS):
-            head = stream.read(8)
-            if len(head) < 8 or head[4:] == b"IDAT":
-                return
-            if head[4:] == b"acTL":
-                frames = int.from_bytes(stream.read(4), "big")
-                if frames > 1:
-                    raise PictureError(
-                        f"{name}: a PNG of {frames} frames, of which libvips reads one; give it as WebP."
-                    )
-                return
-            stream.seek(int.from_bytes(head[:4], "big") + 4, os.SEEK_CUR)
+def _refuse_what_libvips_passes_over(name: str, kind: str, file: str | os.PathLike[str] | bytes) -> None:
+    if kind == "Png":
+        with _stream_of(name, file) as stream:
+            frames = chunks.png_frames(stream)
+        if frames > 1:
+            raise PictureError(f"{name}: a PNG of {frames} frames, of which libvips reads one; give it as WebP.")
+    if kind == "Nsgif":
+        with _stream_of(name, file) as stream:
+            if not chunks.gif_is_whole(stream):
+                raise PictureError(_why_undecoded(name, "its last frames are missing"))
 
 
 @contextmanager
@@ -245,12 +306,12 @@ def _kind(name: str, source: Any) -> str:
     return kind
 
 
-def _opened(name: str, source: Any, options: dict[str, Any]) -> pyvips.Image:
+def _opened(name: str, source: Any, options: dict[str, Any], *, split: bool = False) -> pyvips.Image:
     pyvips = _vips()
     try:
-        return pyvips.Image.new_from_source(source, "", access="sequential", fail_on="error", **options)
+        return pyvips.Image.new_from_source(source, "", **{"access": "sequential", "fail_on": "error"} | options)
     except pyvips.Error as error:
-        if options:
+        if split:
             raise PictureError(
                 f"{name}: its pages cannot be read together ({_reason(error)}); split it into one file a page."
             ) from error
@@ -266,13 +327,15 @@ def _refuse_what_would_be_lost(name: str, image: pyvips.Image) -> None:
         raise PictureError(f"{name}: has {image.bands} channels; give gray, RGB or CMYK, with or without alpha.")
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: BaseException) -> str:
     """The last line of what libvips says: the nearest to the cause."""
     lines = [line.strip() for line in str(getattr(error, "detail", error)).splitlines() if line.strip()]
     return lines[-1] if lines else "no reason given"
 
 
-def _why_damaged(name: str, reason: str) -> str:
+def _why_undecoded(name: str, reason: str) -> str:
+    if "not configured" in reason or "is not supported" in reason:
+        return f"{name}: is encoded in a way that is not decoded here ({reason}); export it as PNG, or TIFF with LZW."
     return f"{name}: the picture is damaged or cut short ({reason})."
 
 
@@ -282,7 +345,7 @@ def _damage_named(name: str) -> Generator[None]:
     try:
         yield
     except UnicodeDecodeError as error:
-        raise PictureError(_why_damaged(name, "its metadata is not text")) from error
+        raise PictureError(_why_undecoded(name, "its metadata is not text")) from error
 
 
 def _is_hevc(image: pyvips.Image) -> bool:
@@ -316,10 +379,10 @@ def _decoded_heic(name: str, file: str | os.PathLike[str] | bytes, image: pyvips
         opened: Any = pillow_heif.open_heif(content, convert_hdr_to_8bit=False)
         found = [_straight(np.asarray(page)) if "a" in page.mode else np.asarray(page) for page in opened]
     except (OSError, ValueError, RuntimeError, EOFError, SyntaxError) as error:
-        raise PictureError(_why_damaged(name, _reason(error))) from error
+        raise PictureError(_why_undecoded(name, _reason(error))) from error
     found = [_coloured(page) if channels > 2 else page for page in found]
     if len(found) != pages or any(page.shape != (height, image.width, channels) for page in found):
-        raise PictureError(_why_damaged(name, "its header and its pixels differ in size"))
+        raise PictureError(_why_undecoded(name, "its header and its pixels differ in size"))
     pixels = found[0] if pages == 1 else np.concatenate(found)
     return pixels.astype(_DTYPES[str(image.format)], copy=False)
 
@@ -376,18 +439,32 @@ def _carried(image: pyvips.Image) -> dict[str, Any]:
 
 
 def lost(picture: Picture, format: Format) -> list[str]:
-    """What the picture carries and a file of this format will not: of ICC profile, EXIF, XMP, IPTC and HDR gain map."""
+    """What the picture has and a file of this format will not: metadata, HDR gain map, depth, transparency, timing.
+
+    A colour profile is applied where it cannot be kept.
+    """
     found: list[str] = []
     for name in _CARRIED_BLOCKS:
         block = picture.carried.get(name)
         kind = name.partition("-")[0]
         if block is None:
             continue
-        if kind not in format.carries or (kind == "iptc" and _is_longer(block, format.max_iptc)):
-            found.append(kind.upper())
+        is_applied = kind == "icc" and kind not in format.carries  # see `_in_colour`
+        most = {"iptc": format.max_iptc, "xmp": format.max_xmp}.get(kind)
+        if kind not in format.carries or _is_longer(block, most):
+            found += [] if is_applied else [kind.upper()]
         elif kind == "exif" and _is_longer(block, format.max_exif):
             is_readable = metadata.shortened(block, cast(int, format.max_exif)) is not None
             found.append("longest EXIF tags" if is_readable else "EXIF")
+    pixels = picture.pixels
+    if format.dtype(pixels.dtype) != pixels.dtype:
+        found.append("16 bits" if pixels.dtype == np.uint16 else "floats")
+    if format.name == "gif" and pixels.ndim == 3 and pixels.shape[2] in (2, 4):
+        alpha = pixels[..., -1]
+        if np.any((alpha > 0) & (alpha < (1 if alpha.dtype.kind == "f" else np.iinfo(alpha.dtype).max))):
+            found.append("partial transparency")
+    if "delay" in picture.carried and format.name not in ("gif", "webp"):
+        found.append("timing")
     return found
 
 
@@ -399,10 +476,13 @@ def format_for(path: str | os.PathLike[str], encoding: Encoding) -> Format:
     """The format that a file will be written in: what the encoding says, or the file's ending.
 
     Raises:
-        UsageError: the ending names no format that upres writes.
+        UsageError: the ending names no format that upres writes, or another than the encoding.
     """
     path = Path(path)
-    format = formats.named(encoding.format) if encoding.format else formats.of_suffix(path)
+    own = formats.of_suffix(path)
+    format = formats.named(encoding.format) if encoding.format else own
+    if own is not None and own is not format:
+        raise UsageError(f"{path}: ends as {own.name} does, and the format is {encoding.format}; let them agree.")
     if format is None:
         ending = f"ending in {path.suffix!r}" if path.suffix else "without an ending"
         raise UsageError(
@@ -542,8 +622,7 @@ def write_rows(
             across, down = picture.pixels_per_mm if is_resolution else _72_DPI
             image = image.copy(interpretation=_SPACES[str(dtype)][0 if channels < 3 else 1], xres=across, yres=down)
             image = _with_carried(image, picture, format, page_height=height // picture.pages)
-            if channels < 3 and not format.gray:
-                image = _in_colour(image, picture.carried.get("icc-profile-data"))
+            image = _in_colour(image, format, picture.carried.get("icc-profile-data"))
             with temporary.open("w+b") as file:
                 start = _start_of(format, picture, (height // picture.pages, width))
                 file.write(start)
@@ -616,10 +695,13 @@ def _with_carried(image: Any, picture: Picture, format: Format, *, page_height: 
     return image
 
 
-def _in_colour(image: pyvips.Image, profile: bytes | None) -> pyvips.Image:
-    """Gray as sRGB, for a format that would keep the profile of one channel beside three."""
-    if profile is None or profile[16:20] != b"GRAY":
-        return image.colourspace("srgb")
-    image = image.icc_transform("srgb", depth=8 if image.format == "uchar" else 16, embedded=True).copy()
+def _in_colour(image: pyvips.Image, format: Format, profile: bytes | None) -> pyvips.Image:
+    """As sRGB where the format keeps no profile, or would keep that of one channel beside three."""
+    is_gray = image.bands < 3
+    is_kept = "icc" in format.carries and (format.gray or not is_gray or profile is None or profile[16:20] != b"GRAY")
+    if profile is None or is_kept:
+        return image.colourspace("srgb") if is_gray and not format.gray else image
+    depth = 8 if image.format == "uchar" else 16
+    image = image.icc_transform("srgb", depth=depth, embedded=True, input_profile="srgb").copy()
     image.remove("icc-profile-data")
     return image

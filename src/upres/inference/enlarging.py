@@ -29,6 +29,7 @@ _FLOATS_A_PIXEL = 8  # temporary float32 values in a tile, for each channel
 _SMALLEST_TILE = 64
 _USUAL_MEMORY = 8_000_000_000
 _LARGEST_FACTOR = 4  # that a tile of the result grows by
+_MOST_ENLARGED = 16  # times the pixels that an input may have
 _ANY_SIZE = (1000, 1000)  # the scales that a factor needs do not depend on it
 
 
@@ -73,20 +74,23 @@ class Done:
         pages: or frames.
         input_size: height and width of the input's.
         lost: what the input carries that the result's format has no place for.
+        warning: of the input's decoder.
     """
 
     size: tuple[int, int]
     pages: int
     input_size: tuple[int, int]
     lost: list[str]
+    warning: str | None = None
 
     def describe(self) -> str:
         """`160×120`, with what is out of the ordinary."""
         height, width = self.size
         text = f"{width}×{height}" + (f", {self.pages} pages" if self.pages > 1 else "")
         text += f", without its {' and '.join(self.lost)}" if self.lost else ""
+        text += f", perhaps damaged: {self.warning}" if self.warning else ""
         if self.size == self.input_size:
-            return f"{text}, the size it had: pixels kept, no network"
+            return f"{text}, the size it had: no network"
         if height <= self.input_size[0] and width <= self.input_size[1]:
             return f"{text}, smaller than it was: reduced by bicubic interpolation, no network"
         return text
@@ -158,7 +162,7 @@ class Enlarger:
             source: a file, or its content.
             target: a file.
             format: what the target will be.
-            max_pixels: of the input.
+            max_pixels: of the input; the result may have 16 times as many.
             share: of the memory that this picture may take.
             written: is called with the finished temporary file before it takes its place.
 
@@ -172,8 +176,7 @@ class Enlarger:
 
         def tile(shape: tuple[int, ...], pages: int, dtype: np.dtype[Any]) -> int:
             input_size = (shape[0] // pages, shape[1])
-            size = self.settings.wanted.of(input_size)
-            io.check_fits(target, format, size, channels=shape[2] if len(shape) == 3 else 1, pages=pages)
+            size = checked_size(shape, pages, self.settings.wanted, target, format, max_pixels=max_pixels)
 
             def network(height: int, width: int) -> int:
                 steps = list(sizes.steps(input_size, size, self._upscalers))
@@ -202,7 +205,7 @@ class Enlarger:
             raise TooLittleMemory(f"{name}: {error}") from error
         except MemoryError as error:
             raise PictureError(f"{name}: there is not enough memory for the result; take a smaller scale.") from error
-        return Done(size, picture.pages, (height, width), io.lost(picture, format))
+        return Done(size, picture.pages, (height, width), io.lost(picture, format), picture.warning)
 
     def _rows(self, picture: Picture, size: tuple[int, int], format: Format, tile: int) -> Iterator[NDArray[Any]]:
         dtype = format.dtype(picture.pixels.dtype)
@@ -212,6 +215,40 @@ class Enlarger:
                 if self.stopped.is_set():
                     raise Interrupted("stopped; the picture in work was given up.")
                 yield strip
+
+
+def checked_size(
+    shape: tuple[int, ...],
+    pages: int,
+    wanted: Wanted,
+    target: str | os.PathLike[str],
+    format: Format,
+    *,
+    max_pixels: int,
+) -> tuple[int, int]:
+    """Height and width of a page of the result.
+
+    Args:
+        shape: of the input's pixels, all pages together.
+        pages: of the input.
+        wanted: the result's size.
+        target: the result's file.
+        format: of it.
+        max_pixels: of an input; a result may have 16 times as many.
+
+    Raises:
+        PictureError: the result would have more.
+        UsageError: the format cannot hold it.
+    """
+    size = wanted.of((shape[0] // pages, shape[1]))
+    if size[0] * size[1] * pages > _MOST_ENLARGED * max_pixels:
+        raise PictureError(
+            f"{target}: would have {size[1]}×{size[0]} pixels, {size[0] * size[1] * pages / 1e6:,.0f} megapixels; "
+            f"the limit is {_MOST_ENLARGED * max_pixels / 1e6:,.0f}, {_MOST_ENLARGED} times that of inputs "
+            "(--max-megapixels)."
+        )
+    io.check_fits(target, format, size, channels=shape[2] if len(shape) == 3 else 1, pages=pages)
+    return size
 
 
 def _tile(
@@ -261,8 +298,8 @@ def _tile(
             return side
         if tile <= _SMALLEST_TILE:
             raise TooLittleMemory(
-                f"a result of {size[1]}×{size[0]} pixels takes about {needed / 1e9:.1f} GB; "
-                f"{memory / 1e9:.1f} GB are allowed (--memory)."
+                f"a result of {size[1]}×{size[0]} pixels takes about {needed / 1e6:,.0f} MB; "
+                f"{memory / 1e6:,.0f} MB are allowed (--memory)."
             )
         tile //= 2
 

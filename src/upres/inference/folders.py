@@ -11,6 +11,7 @@ from __future__ import annotations
 import errno
 import glob
 import hashlib
+import itertools
 import json
 import logging
 import os
@@ -21,13 +22,13 @@ from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any, Literal, TypedDict, cast
+from typing import IO, Any, Literal, NamedTuple, TypedDict, cast
 
 from upres.errors import Interrupted, OutputError, PictureError, TooLittleMemory, UpresError, UsageError
 from upres.files import make_folder, remove_unfinished
 from upres.images import formats, io
 from upres.images.formats import Encoding, Format
-from upres.inference.enlarging import Done, Enlarger, Settings
+from upres.inference.enlarging import Done, Enlarger, Settings, checked_size
 from upres.weights import catalog
 
 try:
@@ -37,8 +38,8 @@ except ImportError:  # Windows: two processes on one folder may do a picture twi
 
 _log = logging.getLogger(__name__)
 JOURNAL = ".upres.jsonl"
-# Those that upres cannot read are pictures too: they fail with a reason, and are not passed over.
-PICTURE_SUFFIXES = (*formats.SUFFIXES, ".heic", ".heif", ".jxl", ".jp2", ".bmp", ".ppm", ".pgm", ".hdr", ".svg", ".pdf")
+# Photos that upres cannot read are pictures too: they fail with a reason, and are not passed over.
+PICTURE_SUFFIXES = (*formats.SUFFIXES, ".heic", ".heif", ".jxl", ".jp2", ".bmp", ".ppm", ".pgm", ".hdr")
 _WORKERS = 2  # one computes while the other decodes or encodes
 _CHUNK = 1 << 20
 Status = Literal["planned", "done", "skipped", "elsewhere", "failed"]
@@ -60,6 +61,7 @@ class Outcome:
     Attributes:
         status: `planned`; `done`; `skipped`, having been done before; `elsewhere`, in another process' hands; `failed`.
         done: what was written.
+        size: height and width of what is planned.
         error: why it failed.
         seconds: of wall time.
     """
@@ -68,6 +70,7 @@ class Outcome:
     status: Status
     seconds: float
     done: Done | None = None
+    size: tuple[int, int] | None = None
     error: str | None = None
 
 
@@ -80,45 +83,73 @@ class _Line(TypedDict):
     content: str
 
 
-def plan(root: Path, out: Path, encoding: Encoding) -> tuple[list[Job], list[str]]:
-    """The jobs of a folder in the order of their names, and what could not be looked into.
+class Plan(NamedTuple):
+    """What is to be done with a folder.
+
+    Attributes:
+        jobs: in the order of their names.
+        unreadable: what could not be looked into, and why.
+        others: how many files of each ending are no pictures, as far as upres knows, and folders of other results.
+    """
+
+    jobs: list[Job]
+    unreadable: list[str]
+    others: Counter[str]
+
+
+def plan(root: Path, out: Path, encoding: Encoding) -> Plan:
+    """What is to be done with a folder.
 
     The tree is mirrored. Names stay, but for the ending where the format changes; if two pictures then have one name,
-    they keep the old ending before the new. Hidden files, the output folder and linked folders are left out.
+    they keep the old ending before the new. Hidden files, the output folder, results of other calls, and linked folders
+    are left out.
 
     Raises:
         UsageError: two pictures would still become one file.
     """
     unreadable: list[str] = []
+    others: Counter[str] = Counter()
     out_identity = _identity(out)
     found: list[Path] = []
     for folder, folders, files in os.walk(
         root, onerror=lambda error: unreadable.append(f"{error.filename}: {error.strerror}")
     ):
+        results = {name for name in folders if Path(folder, name, JOURNAL).exists()}
         folders[:] = sorted(
-            name for name in folders if name[0] != "." and _identity(Path(folder, name)) != out_identity
+            name
+            for name in folders
+            if name[0] != "." and name not in results and _identity(Path(folder, name)) != out_identity
         )
-        names = (name for name in files if name[0] != "." and Path(name).suffix.lower() in PICTURE_SUFFIXES)
-        found += [Path(folder, name) for name in sorted(names)]
-    return mirrored(found, root, out, encoding), unreadable
+        others["folders of results"] += sum(_identity(Path(folder, name)) != out_identity for name in results)
+        for name in sorted(name for name in files if name[0] != "."):
+            suffix = Path(name).suffix.lower()
+            if suffix in PICTURE_SUFFIXES:
+                found.append(Path(folder, name))
+            else:
+                others[suffix or "without an ending"] += 1
+    return Plan(mirrored(found, root, out, encoding), unreadable, +others)
 
 
 def expand(pattern: str, out: Path) -> tuple[Path, list[Path]]:
     """The folder before a pattern's first wildcard, and the picture files that match, `**` for folders of any depth.
 
-    What lies in the output folder is left out.
+    `**` does not follow linked folders, which may lead back. Hidden files and folders match only where the pattern
+    names them, and what lies in the output folder is left out.
     """
-    fixed = Path(pattern)
-    while glob.has_magic(str(fixed)):
-        fixed = fixed.parent
+    parts = Path(pattern).parts
+    fixed = Path(*itertools.takewhile(lambda part: not glob.has_magic(part), parts))
+    wildcards = parts[len(fixed.parts) :]
     results = out.resolve()
-    matches = (Path(match) for match in glob.glob(pattern, recursive=True))  # noqa: PTH207  # the pattern may be absolute
+    names_hidden = any(part.startswith(".") for part in wildcards)
     wanted = (
         path
-        for path in matches
-        if path.suffix.lower() in PICTURE_SUFFIXES and not path.is_dir() and results not in path.resolve().parents
+        for path in fixed.glob("/".join(part if part == "**" else part.replace("**", "*") for part in wildcards))
+        if path.suffix.lower() in PICTURE_SUFFIXES
+        and (names_hidden or not any(part.startswith(".") for part in path.relative_to(fixed).parts))
+        and not path.is_dir()
+        and results not in path.resolve().parents
     )
-    return fixed, sorted(wanted)
+    return fixed, sorted(set(wanted))
 
 
 def mirrored(sources: Iterable[Path], root: Path, out: Path, encoding: Encoding) -> list[Job]:
@@ -284,8 +315,10 @@ def settings_digest(settings: Settings, format: Format) -> str:
     return hashlib.blake2b(json.dumps(parts, sort_keys=True).encode(), digest_size=16).hexdigest()
 
 
-def planned(jobs: Iterable[Job], settings: Settings, out: Path, *, overwrite: bool) -> Iterator[Outcome]:
-    """What `run` would do with jobs, as far as names and the journal tell; nothing is written, and nothing enlarged.
+def planned(
+    jobs: Iterable[Job], settings: Settings, out: Path, *, overwrite: bool, max_pixels: int
+) -> Iterator[Outcome]:
+    """What `run` would do with jobs, as far as names, headers and the journal tell; nothing is written or enlarged.
 
     Raises:
         OutputError: the output folder's journal cannot be read.
@@ -294,7 +327,10 @@ def planned(jobs: Iterable[Job], settings: Settings, out: Path, *, overwrite: bo
     try:
         for job in jobs:
             try:
-                yield Outcome(job, _prospect(job, settings, journal, overwrite=overwrite), 0)
+                if _is_done(job, settings, journal, overwrite=overwrite):
+                    yield Outcome(job, "skipped", 0)
+                else:
+                    yield Outcome(job, "planned", 0, size=prospect(job, settings, max_pixels=max_pixels))
             except UpresError as error:
                 yield Outcome(job, "failed", 0, error=str(error))
     finally:
@@ -302,23 +338,38 @@ def planned(jobs: Iterable[Job], settings: Settings, out: Path, *, overwrite: bo
             journal.close()
 
 
-def _prospect(job: Job, settings: Settings, journal: Journal | None, *, overwrite: bool) -> Status:
+def _is_done(job: Job, settings: Settings, journal: Journal | None, *, overwrite: bool) -> bool:
     io.check_input(job.source)
     try:
         made = journal.made(job.target) if journal is not None else None
         if made is None:
             _refuse_to_replace(job, overwrite=overwrite)
-        elif made[1] == settings_digest(settings, job.format) and made[0] == digest(job.source):
-            return "skipped"
+        elif made[1] == settings_digest(settings, job.format):
+            return made[0] == digest(job.source)
     except OSError:  # `run` will say why
         pass
-    return "planned"
+    return False
+
+
+def prospect(job: Job, settings: Settings, *, max_pixels: int) -> tuple[int, int]:
+    """Height and width of a job's result, by the header of its picture.
+
+    Raises:
+        PictureError: the picture cannot be read, or the format cannot hold its result.
+    """
+    shape, pages = io.look(job.source, max_pixels=max_pixels)
+    try:
+        return checked_size(shape, pages, settings.wanted, job.target, job.format, max_pixels=max_pixels)
+    except UsageError as error:
+        raise PictureError(f"{job.source}: {error}") from error
 
 
 def _refuse_to_replace(job: Job, *, overwrite: bool) -> None:
     """Raise an OutputError if a file is in the way that upres did not make."""
     if os.path.lexists(job.target) and not overwrite:
-        raise OutputError(f"{job.target}: exists already, and upres did not make it; give --overwrite to replace it.")
+        raise OutputError(
+            f"{job.target}: exists already, and is not as upres made it, if it did; give --overwrite to replace it."
+        )
 
 
 def run(

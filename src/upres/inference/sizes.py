@@ -88,7 +88,7 @@ def parse_fit(text: str) -> tuple[int, int]:
     Raises:
         UsageError: the text is of another form.
     """
-    match = re.fullmatch(r"(\d+)[x×](\d+)", text)
+    match = re.fullmatch(r"(\d+)[xX×](\d+)", text)
     if match is None:
         raise UsageError(f"fit is {text!r}; give width and height as in 1920x1080.")
     return int(match[1]), int(match[2])
