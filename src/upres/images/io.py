@@ -7,6 +7,7 @@ import stat
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, cast
@@ -74,11 +75,19 @@ class Picture:
         return self.pixels[number * height : (number + 1) * height]
 
 
+@cache
 def _vips() -> Any:
+    """pyvips, without its way of handing libvips' warnings to Python's logging.
+
+    There Python may collect an image as garbage that libvips warns of as it closes it, and GLib ends a process that
+    warns while it warns. `VIPS_WARNING` has libvips drop them.
+    """
+    os.environ.setdefault("VIPS_WARNING", "0")
     try:
         import pyvips  # pyright: ignore[reportMissingTypeStubs]
     except ImportError as error:
         raise MissingExtraError("pyvips", None) from error
+    pyvips._remove_log_handler()  # pyright: ignore[reportUnknownMemberType,reportPrivateUsage]
     return pyvips
 
 
@@ -188,8 +197,8 @@ def _looked_into(
     with _source_of(file) as source, _damage_named(name):
         kind = _kind(name, source)
         tags = _tags_of_tiff(name, file) if kind == "Tiff" else {}
-        _refuse_what_libvips_passes_over(name, kind, file)
         image = _opened(name, source, {"fail_on": fail_on} if kind in _WARNING_LOADERS else {})
+        _refuse_what_libvips_passes_over(name, kind, file)
         count = cast(int, image.get("n-pages")) if "n-pages" in image.get_fields() else 1
         if count > 1 and not pages:
             raise PictureError(f"{name}: holds {count} pages or frames; give a file with one picture.")
