@@ -238,7 +238,10 @@ def sheet(comparison: Comparison, *, differences: bool = False) -> Any:
     crop_height = _CELL * crop.height / crop.width
     height = max(rows * crop_height + 0.45 * bands, 2.5)
     left = min(height * whole.shape[1] / whole.shape[0], _OVERVIEW)
-    figure: Any = Figure(figsize=(left + columns * (_CELL + 0.1), height + 0.35), layout="constrained")
+    note = f"PSNR / SSIM of the whole picture's luma, protocol {_PROTOCOL}" if comparison.truth is not None else ""
+    note = _wrapped(note, left, 7)
+    note_height = 0.14 * len(note.splitlines())
+    figure: Any = Figure(figsize=(left + columns * (_CELL + 0.1), height + 0.35 + note_height), layout="constrained")
     overview, grid = figure.subfigures(1, 2, width_ratios=(left, columns * (_CELL + 0.1)))
     axes = overview.subplots()
     axes.set_anchor("N")
@@ -247,8 +250,7 @@ def sheet(comparison: Comparison, *, differences: bool = False) -> Any:
     axes.add_patch(Rectangle(*frame, fill=False, edgecolor="white", linewidth=3.5))
     axes.add_patch(Rectangle(*frame, fill=False, edgecolor=_MARK, linewidth=1.8))
     axes.set_title(_wrapped(f"{comparison.title} ×{comparison.scale}", left, 10), fontsize=10)
-    note = f"PSNR / SSIM of the whole picture's luma, protocol {_PROTOCOL}" if comparison.truth is not None else ""
-    axes.set_xlabel(_wrapped(note, left, 7), fontsize=7)
+    axes.set_xlabel(note, fontsize=7)
     places: Any = grid.subplots(rows, columns, squeeze=False)
     for place in places.flat:
         place.set_axis_off()
