@@ -250,7 +250,7 @@ def sheet(comparison: Comparison, *, differences: bool = False) -> Any:
     axes.add_patch(Rectangle(*frame, fill=False, edgecolor="white", linewidth=3.5))
     axes.add_patch(Rectangle(*frame, fill=False, edgecolor=_MARK, linewidth=1.8))
     axes.set_title(_wrapped(f"{comparison.title} ×{comparison.scale}", left, 10), fontsize=10)
-    axes.set_xlabel(note, fontsize=7)
+    overview.supxlabel(note, fontsize=7)
     places: Any = grid.subplots(rows, columns, squeeze=False)
     for place in places.flat:
         place.set_axis_off()
