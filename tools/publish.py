@@ -1,6 +1,6 @@
 """Put trained weights into the catalog: score them, write the scores into both files, list them.
 
-    python tools/publish.py --test-sets ../shared/data/test runs/*/*.safetensors [--sets set5 set14]
+    python tools/publish.py runs/*/*.safetensors --test-sets ../shared/data/test [--sets set5 set14]
     python tools/publish.py --scores docs/results/red.json red
     python tools/publish.py --test-sets ../shared/data/test --costs red
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import signal
 import sys
 from typing import Annotated
 
@@ -46,17 +45,11 @@ for command in (upscale, models, compare, evaluate, report, train, export, pack,
     app.command()(command)
 
 
-def _exit(number: int, _: object) -> None:
-    """End as after Ctrl-C, so that nothing is left half done."""
-    sys.exit(128 + number)
-
-
 def main() -> None:
     """Run the command line: exit code 0 for success, 1 for a failure, 2 for a call that is wrong."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal that lacks × is no reason to fail
-    signal.signal(signal.SIGTERM, _exit)
     try:
         app()
     except ModuleNotFoundError as error:

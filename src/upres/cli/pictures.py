@@ -8,6 +8,7 @@ import math
 import os
 import re
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -78,6 +79,7 @@ def upscale(
     from upres.inference.enlarging import Settings, free_memory
     from upres.inference.sizes import Wanted, parse_fit
 
+    signal.signal(signal.SIGTERM, _exit)
     if all(size is None for size in (scale, width, height, fit, megapixels)):
         scale = 2
     wanted = Wanted(scale=scale, width=width, height=height, fit=parse_fit(fit) if fit else None, megapixels=megapixels)
@@ -110,6 +112,11 @@ def upscale(
     else:
         new_folder = Path(out) if out is not None and _is_folder(out) and not os.path.isdir(out) else None
         _files(call, _named(pictures, out, wanted, encoding), new_folder)
+
+
+def _exit(number: int, _: object) -> None:
+    """End as after Ctrl-C, so that nothing is left half done."""
+    sys.exit(128 + number)
 
 
 @dataclass(frozen=True, kw_only=True)
