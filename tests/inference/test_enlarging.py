@@ -59,9 +59,7 @@ def test_little_memory_changes_no_pixel_and_too_little_is_said(tmp_path, photo):
     small = through(pixels, tmp_path, scale=2, memory=320_000_000).astype(int)
     assert np.abs(small - large).max() <= 1  # float32 sums of other lengths, rounded to integers
     assert (small != large).mean() < 1e-4
-    with pytest.raises(
-        TooLittleMemory, match=r"in\.tif: a result of 2706×1200 pixels takes about \d+ MB; \d+ MB are"
-    ):
+    with pytest.raises(TooLittleMemory, match=r"in\.tif: a result of 2706×1200 pixels takes about \d+ MB; \d+ MB are"):
         through(pixels, tmp_path, scale=2, memory=302_000_000)
 
 
