@@ -6,9 +6,8 @@ is taken as 1,100 steps. The gradient's norm is clipped to 0.1, of which the pap
 diverges. `RECIPE` trains for ×2, ×3 and ×4 together with SOAP, and lets the recursion grow from 2 to 16: its weights
 are shared, so what few recursions learn serves many.
 
-Expected on Set5 (`paper` protocol): 36.47 / 32.62 / 30.35 dB for ×2 / ×3 / ×4; the paper has 37.63 / 33.82 / 31.53.
-Held out it is at 31.54 dB after 3,000 steps and 31.75 at the end, so it wants many more.
-Cost: about two hours on one CPU core with bfloat16. The shipped weights were made by
+Expected on Set5 (`paper` protocol): not measured yet; the paper has 37.63 / 33.82 / 31.53 dB for ×2 / ×3 / ×4.
+Cost: about two hours on one CPU core with bfloat16:
 
     upres train drcn --data PICTURES
 """
