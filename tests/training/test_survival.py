@@ -93,8 +93,8 @@ def test_killed_at_random_moments(folder):
         folder,
         f"""
 moments = random.Random(0)
-kills = finished = 0
-while kills < {KILLS} or not finished:
+kills = finished = code = 0
+while kills < {KILLS} or code != 0:  # a run begun after the first had ended is brought to its end, too
     out = folder / f"killed-{{finished}}"
     moment = moments.uniform(0.05, 0.6) if kills < {KILLS} else None
     code = forked(run, out, kill_after=moment, report_every=1, checkpoint_seconds=0)
