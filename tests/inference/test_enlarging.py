@@ -171,6 +171,23 @@ def test_a_stop_gives_up_the_picture_in_work(tmp_path, photo):
     assert [path.name for path in tmp_path.iterdir()] == ["in.tif"]
 
 
+def test_a_stop_while_the_last_rows_are_written_leaves_no_file_either(tmp_path, photo, monkeypatch):
+    io.write(Picture(photo), tmp_path / "in.tif")
+    stopped, write_rows = enlarger(scale=2), io.write_rows
+
+    def stop_before_the_end(*args, written, **options):
+        def stop(temporary):
+            stopped.stopped.set()
+            written(temporary)
+
+        write_rows(*args, written=stop, **options)
+
+    monkeypatch.setattr(io, "write_rows", stop_before_the_end)
+    with pytest.raises(Interrupted, match="stopped"):
+        stopped.file(tmp_path / "in.tif", tmp_path / "out.tif", format=TIFF)
+    assert [path.name for path in tmp_path.iterdir()] == ["in.tif"]
+
+
 def test_back_projection_raises_consistency(tmp_path, photo):
     io.write(Picture(photo[:128, :128]), tmp_path / "in.png")
     found = []

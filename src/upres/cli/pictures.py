@@ -253,9 +253,8 @@ def _files(call: _Call, jobs: list[Job], new_folder: Path | None) -> None:
 def _enlarged(enlarger: Enlarger, call: _Call, source: bytes | Path, target: Path, format: FileFormat) -> Done:
     """Enlarge one picture on another thread: libvips calls back into Python, where a Ctrl-C would be lost."""
     with ThreadPoolExecutor(1) as pool:
-        future = pool.submit(enlarger.file, source, target, format=format, max_pixels=call.max_pixels)
         try:
-            return future.result()
+            return pool.submit(enlarger.file, source, target, format=format, max_pixels=call.max_pixels).result()
         except (KeyboardInterrupt, SystemExit):
             enlarger.stopped.set()
             raise

@@ -190,6 +190,11 @@ class Enlarger:
 
             return _tile(shape, pages, dtype, size, format, network, workers=self.workers, memory=memory)
 
+        def finish(temporary: Path) -> None:
+            self._check_not_stopped()
+            if written is not None:
+                written(temporary)
+
         try:
             picture = io.read(source, pages=True, max_pixels=max_pixels, admit=tile)
             pixels = picture.pixels
@@ -198,7 +203,7 @@ class Enlarger:
             rows = self._rows(picture, size, format, tile(pixels.shape, picture.pages, pixels.dtype))
             shape = (size[0] * picture.pages, size[1], pixels.shape[2] if pixels.ndim == 3 else 1)
             encoding = self.settings.encoding
-            io.write_rows(rows, shape, picture, target, format=format, encoding=encoding, written=written)
+            io.write_rows(rows, shape, picture, target, format=format, encoding=encoding, written=finish)
         except UsageError as error:
             raise PictureError(f"{name}: {error}") from error
         except TooLittleMemory as error:
@@ -212,9 +217,12 @@ class Enlarger:
         for number in range(picture.pages):
             result = self.result(picture.page(number), size, dtype)
             for strip in windows.strips(result, dtype, tile=tile, workers=self.workers):
-                if self.stopped.is_set():
-                    raise Interrupted("stopped; the picture in work was given up.")
+                self._check_not_stopped()
                 yield strip
+
+    def _check_not_stopped(self) -> None:
+        if self.stopped.is_set():
+            raise Interrupted("stopped; the picture in work was given up.")
 
 
 def checked_size(
