@@ -1,11 +1,13 @@
-"""What libvips passes over in silence: further frames of a PNG, the missing end of a GIF."""
+"""What libvips passes over in silence: further frames of a PNG, the missing end of a GIF; and text in a PNG."""
 
 from __future__ import annotations
 
 import os
+import zlib
 from typing import BinaryIO
 
 _MOST_CHUNKS = 1000  # of a PNG before its pixels; libpng refuses more
+_PNG_HEADER = 33  # bytes: the signature and `IHDR`
 _EXTENSION, _IMAGE, _TRAILER = b"\x21", b"\x2c", b"\x3b"
 
 
@@ -23,6 +25,21 @@ def png_frames(file: BinaryIO) -> int:
             return int.from_bytes(file.read(4), "big")
         file.seek(int.from_bytes(head[:4], "big") + 4, os.SEEK_CUR)
     return 1
+
+
+def international_text(keyword: str, text: bytes) -> bytes:
+    """An `iTXt` chunk of UTF-8, not compressed. Source: PNG specification, third edition, 11.3.3.4."""
+    plain_without_language = bytes(4)
+    content = b"iTXt" + keyword.encode("latin-1") + b"\0" + plain_without_language + text
+    return (len(content) - 4).to_bytes(4, "big") + content + zlib.crc32(content).to_bytes(4, "big")
+
+
+def put_after_png_header(file: BinaryIO, chunk: bytes) -> None:
+    """Put a chunk where it is to be in a PNG that begins as many bytes into its file as the chunk is long."""
+    file.seek(len(chunk))
+    header = file.read(_PNG_HEADER)
+    file.seek(0)
+    file.write(header + chunk)
 
 
 def gif_is_whole(file: BinaryIO) -> bool:

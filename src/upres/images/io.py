@@ -634,7 +634,8 @@ def write_rows(
             image = _in_colour(image, format, picture.carried.get("icc-profile-data"))
             with temporary.open("w+b") as file:
                 start = _start_of(format, picture, (height // picture.pages, width))
-                file.write(start)
+                xmp = _xmp_of_png(picture) if format.name == "png" else b""
+                file.write(start + bytes(len(xmp)))
                 file.flush()
                 target = pyvips.Target.new_to_descriptor(file.fileno())
                 raw_bytes = height * width * channels * dtype.itemsize
@@ -648,6 +649,8 @@ def write_rows(
                 if start:
                     file.seek(len(start))
                     file.write(bytes(2))
+                if xmp:
+                    chunks.put_after_png_header(file, xmp)
                 if format.name == "tiff":
                     _embed_in_tiff(file, picture, (height // picture.pages, width))
                 os.fsync(file.fileno())
@@ -670,6 +673,12 @@ def _start_of(format: Format, picture: Picture, size: tuple[int, int]) -> bytes:
     return metadata.jpeg_start(exif, size=size, pixels_per_mm=picture.pixels_per_mm) or b""
 
 
+def _xmp_of_png(picture: Picture) -> bytes:
+    """A chunk with XMP as its specification asks for it: not compressed, which libvips would do."""
+    xmp = picture.carried.get("xmp-data")
+    return b"" if xmp is None else chunks.international_text("XML:com.adobe.xmp", xmp)
+
+
 def _embed_in_tiff(file: BinaryIO, picture: Picture, size: tuple[int, int]) -> None:
     """Add what libvips does not write into TIFF files."""
     exif, iptc = (picture.carried.get(name) for name in ("exif-data", "iptc-data"))
@@ -683,6 +692,8 @@ def _with_carried(image: Any, picture: Picture, format: Format, *, page_height: 
         if name == "gainmap-data":  # of a picture half the size; `lost` names it
             continue
         if name == "iptc-data" and format.name == "tiff":  # libvips would write a quarter; see `_embed_in_tiff`
+            continue
+        if name == "xmp-data" and format.name == "png":  # see `_xmp_of_png`
             continue
         if name == "exif-data" and format.max_exif is not None:
             value = metadata.shortened(value, format.max_exif)
