@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -43,6 +45,19 @@ class BicubicEnlarge(nn.Module):
         with torch.autocast(y.device.type, enabled=False):
             phases = F.conv2d(_mirror_two(y), self.kernel.to(y.dtype))  # (B, s², h, w)
             return F.pixel_shuffle(phases, self.scale)
+
+
+@torch.no_grad()
+def draw_blind_to_brightness(conv: nn.Conv2d) -> None:
+    """Draw weights for ReLU as He does (arXiv 1502.01852), but each filter with a sum of zero.
+
+    Brightness is most of what luma varies by, so of plain draws many are on, or off, all over a picture, and training
+    turns more of them off for good. The spread makes up for the mean that is taken off: of the mean square that ReLU
+    leaves of a normal variable, the variance is 1 − 1/π.
+    """
+    fan_in = conv.weight[0].numel()
+    nn.init.normal_(conv.weight, std=math.sqrt(2 / (1 - 1 / math.pi) / (fan_in - 1)))
+    conv.weight -= conv.weight.mean(dim=(1, 2, 3), keepdim=True)
 
 
 def exact_transposed_conv(

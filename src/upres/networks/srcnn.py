@@ -17,7 +17,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from upres.networks.layers import BicubicEnlarge
+from upres.networks.layers import BicubicEnlarge, draw_blind_to_brightness
 
 
 class SRCNN(nn.Module):
@@ -73,14 +73,16 @@ class SRCNN(nn.Module):
     def start_as_interpolation(self) -> None:
         """Let channels 0 and 1 carry the picture's positive and negative part; draw the others as He does.
 
-        The residual form starts from a last layer of zeros instead.
+        The residual form starts from a last layer of zeros instead, and from filters that do not see brightness.
         """
         convs = (self.conv1, self.conv2, self.conv3)
-        for conv in convs[:2]:
-            nn.init.kaiming_normal_(conv.weight)
         if self.residual:
+            draw_blind_to_brightness(self.conv1)
+            draw_blind_to_brightness(self.conv2)
             nn.init.zeros_(self.conv3.weight)
             return
+        for conv in convs[:2]:
+            nn.init.kaiming_normal_(conv.weight)
         for conv in convs:
             middle = conv.kernel_size[0] // 2
             sign = torch.tensor([1.0, -1.0])

@@ -421,8 +421,9 @@ def _parameter_groups(network: Network, recipe: Recipe) -> list[dict[str, Any]]:
     groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
         is_last = bool(recipe.last_layer) and name.startswith(recipe.last_layer)
-        factor = recipe.last_layer_rate if is_last else 1.0
-        groups.setdefault((factor, parameter.ndim == 4), []).append(parameter)
+        is_weight = parameter.ndim == 4
+        factor = (recipe.last_layer_rate if is_last else 1.0) * (1.0 if is_weight else recipe.bias_rate)
+        groups.setdefault((factor, is_weight), []).append(parameter)
     return [
         {"params": parameters, "rate_factor": factor, "is_weight": is_weight}
         for (factor, is_weight), parameters in groups.items()

@@ -56,6 +56,9 @@ class Recipe:
         least_rate: below it a run with a plateau schedule ends.
         last_layer_rate: factor on the rate of the parameters named in `last_layer` (the SRCNN papers use 0.1).
         last_layer: prefix of those parameters' names.
+        bias_rate: factor on the rate of biases and slopes. Adam and SOAP move a bias as far as a weight, though a
+            feature changes by the sum over many weights: at the full rate the biases of a ReLU network soon cut
+            features off that never come back.
 
         loss: name in `upres.training.losses.LOSSES`.
         recursion_loss: α, the share of the single recursions' losses in DRCN's; the rest is the final output's. It
@@ -105,6 +108,7 @@ class Recipe:
     least_rate: float = 1e-6
     last_layer: str = ""
     last_layer_rate: float = 1.0
+    bias_rate: float = 1.0
 
     loss: str = "l1"
     recursion_loss: float = 0.0
@@ -140,7 +144,7 @@ class Recipe:
             self._require(name, getattr(self, name) >= 1, "at least 1")
         for name in ("held_out", "warmup", "seed", "settle", "weight_decay", "least_rate"):
             self._require(name, getattr(self, name) >= 0, "at least 0")
-        for name in ("learning_rate", "clip", "clip_by_rate", "last_layer_rate"):
+        for name in ("learning_rate", "clip", "clip_by_rate", "last_layer_rate", "bias_rate"):
             self._require(name, getattr(self, name) > 0, "above 0")
         for name in ("ema", "momentum"):
             self._require(name, 0 <= getattr(self, name) < 1, "at least 0 and below 1")
