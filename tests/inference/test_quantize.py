@@ -33,8 +33,10 @@ def test_dead_leaves_are_always_the_same_and_have_flat_parts_with_sharp_edges():
 
 
 @needs_int8
-@pytest.mark.parametrize(("name", "wide"), [("fsrcnn", 1), ("espcn", 1), ("srcnn", 1), ("vdsr", 1), ("lapsrn", 2)])
-def test_all_convolutions_but_those_of_the_luma_run_in_integers(name, wide):
+@pytest.mark.parametrize(
+    ("name", "transposed"), [("fsrcnn", 0), ("espcn", 0), ("srcnn", 0), ("vdsr", 0), ("lapsrn", 1)]
+)
+def test_all_convolutions_but_the_first_and_the_last_run_in_integers(name, transposed):
     compiled = core().compile_model(quantized(name, 2), "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
     compiled(np.zeros((1, 1, 16, 16), np.float32))
     about = [node.get_rt_info() for node in compiled.get_runtime_model().get_ordered_ops()]
@@ -42,8 +44,8 @@ def test_all_convolutions_but_those_of_the_luma_run_in_integers(name, wide):
     integers = sum(kind == "Convolution" and precision in ("u8", "i8") for kind, precision in ran)
     floats = sum(kind in ("Convolution", "Deconvolution") and precision == "f32" for kind, precision in ran)
     total = sum(node.get_type_name() == "Convolution" for node in quantized(name, 2).get_ordered_ops())
-    assert floats == wide
-    assert integers == total - 1
+    assert floats == 2 + transposed
+    assert integers == total - 2
 
 
 @needs_int8
@@ -65,8 +67,11 @@ def test_channels_of_different_width_are_each_rounded_in_their_own_range():
     widths = np.array([1.0, 0.01], np.float32)
     spread = opset13.convolution(luma, widths.reshape(2, 1, 1, 1), [1, 1], [0, 0], [0, 0], [1, 1])
     summed = opset13.convolution(spread, (1 / widths).reshape(1, 2, 1, 1), [1, 1], [0, 0], [0, 0], [1, 1])
-    graph = graphs.LumaGraph(Model([summed], [luma]), 2, False, 3)
+    last = opset13.convolution(summed, np.ones((1, 1, 1, 1), np.float32), [1, 1], [0, 0], [0, 0], [1, 1])
+    graph = graphs.LumaGraph(Model([last], [luma]), 2, False, 3)
     quantize.quantize(graph)
+    rounded = [node for node in graph.model.get_ops() if node.get_type_name() == "FakeQuantize"]
+    assert len(rounded) == 2  # what the second convolution reads, and its weights; the first and the last are left
     ramp = np.linspace(0, 1, 256, dtype=np.float32).reshape(1, 1, 16, 16)
     result = core().compile_model(graph.model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})(ramp)[0]
     assert np.abs(result - 2 * ramp).max() < 2.5 / 255

@@ -12,7 +12,8 @@ levels. How much that costs depends on the ranges that the levels span:
   photos, but clip what text causes by up to 100 gray levels. So no pictures are needed, and a file always gives the
   same results.
 
-The first convolution, which reads the luma itself, and transposed ones stay in floating point.
+The first convolution, which reads the luma itself, the last, whose rounding nothing after it evens out, and transposed
+ones stay in floating point.
 """
 
 from __future__ import annotations
@@ -44,6 +45,7 @@ def quantize(graph: graphs.LumaGraph) -> None:
         if node.get_type_name() == "Convolution"
         and str(node.get_input_partial_shape(0)[1]) != "1"
         and graphs.constant(graphs.source(node, 1)) is not None
+        and _feeds_a_convolution(node)
     ]
     if not convolutions:
         return
@@ -58,6 +60,19 @@ def quantize(graph: graphs.LumaGraph) -> None:
             activations[name] = _rounded_activations(node.input_value(0), least, most)
         node.input(0).replace_source_output(activations[name].output(0))
         node.input(1).replace_source_output(_rounded_weights(weights * _shares(least, most)[:, None, None]).output(0))
+
+
+def _feeds_a_convolution(node: Any) -> bool:
+    reached, seen = [node], set[str]()
+    while reached:
+        for output in reached.pop().outputs():
+            for reader in (each.get_node() for each in output.get_target_inputs()):
+                if reader.get_type_name() in ("Convolution", "ConvolutionBackpropData"):
+                    return True
+                if reader.get_friendly_name() not in seen:
+                    seen.add(reader.get_friendly_name())
+                    reached.append(reader)
+    return False
 
 
 def _shares(least: NDArray[np.float32], most: NDArray[np.float32]) -> NDArray[np.float32]:
