@@ -6,10 +6,17 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from upres.images.resize import imresize
 from upres.networks import DRCN, DRRN, ESPCN, FSRCNN, NETWORKS, RED, SRCNN, VDSR, LapSRN, Network
-from upres.networks.layers import BicubicEnlarge, bilinear_phases, bilinear_transposed, exact_transposed_conv
+from upres.networks.layers import (
+    BicubicEnlarge,
+    bilinear_phases,
+    bilinear_transposed,
+    draw_blind_to_brightness,
+    exact_transposed_conv,
+)
 
 SCALES = [(name, scale) for name in NETWORKS for scale in ((2, 4, 8) if name == "lapsrn" else (2, 3, 4))]
 
@@ -234,3 +241,17 @@ def test_a_transposed_kernel_below_its_stride_is_refused():
         exact_transposed_conv(1, 1, 3, stride=4)
     with pytest.raises(ValueError, match="kernel_size 4 is even; with stride 1 give an odd one"):
         exact_transposed_conv(1, 1, 4, stride=1)
+
+
+@pytest.mark.parametrize("slope", [0.0, 0.2])
+def test_filters_blind_to_brightness_keep_the_variance_of_what_passes_them(slope):
+    torch.manual_seed(0)
+    convs = [nn.Conv2d(64, 64, 3) for _ in range(6)]
+    x = F.leaky_relu(torch.randn(8, 64, 30, 30), slope)
+    before = x.var()
+    for conv in convs:
+        draw_blind_to_brightness(conv, slope=slope)
+        assert conv.weight.sum(dim=(1, 2, 3)).abs().max() < 1e-4
+        assert conv(torch.ones(1, 64, 3, 3)).flatten().sub(conv.bias).abs().max() < 1e-4
+        x = F.leaky_relu(conv(x) - conv.bias[:, None, None], slope)
+    assert 0.7 < x.var() / before < 1.4

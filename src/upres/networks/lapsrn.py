@@ -13,11 +13,13 @@ enlarging convolutions; they stay here.
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from upres.networks.layers import bilinear_transposed, exact_transposed_conv
+from upres.networks.layers import bilinear_transposed, draw_blind_to_brightness, exact_transposed_conv
 
 
 class Level(nn.Module):
@@ -102,7 +104,10 @@ class LapSRN(nn.Module):
         return pyramid
 
     def start_as_interpolation(self) -> None:
-        """Start from bilinear interpolation: every residual is zero."""
+        """Start from bilinear interpolation: every residual is zero. Filters do not see brightness."""
+        draw_blind_to_brightness(self.first, slope=0.2)
         for level in self.levels:
             assert isinstance(level, Level)
+            for conv in level.convs:
+                draw_blind_to_brightness(cast(nn.Conv2d, conv), slope=0.2)
             nn.init.zeros_(level.residual.weight)

@@ -48,15 +48,20 @@ class BicubicEnlarge(nn.Module):
 
 
 @torch.no_grad()
-def draw_blind_to_brightness(conv: nn.Conv2d) -> None:
+def draw_blind_to_brightness(conv: nn.Conv2d, *, slope: float = 0.0) -> None:
     """Draw weights for ReLU as He does (arXiv 1502.01852), but each filter with a sum of zero.
 
     Brightness is most of what luma varies by, so of plain draws many are on, or off, all over a picture, and training
-    turns more of them off for good. The spread makes up for the mean that is taken off: of the mean square that ReLU
-    leaves of a normal variable, the variance is 1 − 1/π.
+    turns more of them off for good. The spread makes up for the mean that is taken off: what counts of the layer below
+    is its variance, not its mean square.
+
+    Args:
+        conv: its biases stay.
+        slope: of the (leaky) ReLU below zero, there too.
     """
-    fan_in = conv.weight[0].numel()
-    nn.init.normal_(conv.weight, std=math.sqrt(2 / (1 - 1 / math.pi) / (fan_in - 1)))
+    mean = (1 - slope) / math.sqrt(2 * math.pi)  # of a standard normal variable behind the ReLU
+    variance = (1 + slope**2) / 2 - mean**2
+    nn.init.normal_(conv.weight, std=1 / math.sqrt(variance * (conv.weight[0].numel() - 1)))
     conv.weight -= conv.weight.mean(dim=(1, 2, 3), keepdim=True)
 
 
