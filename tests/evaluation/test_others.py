@@ -8,12 +8,13 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 import upres
-from upres.errors import DataError, PictureError, ToolError, UnknownModelError, UsageError, WeightsError
+from upres.errors import DataError, PictureError, ScaleError, ToolError, UnknownModelError, UsageError, WeightsError
 from upres.evaluation import others, report
 from upres.evaluation.others import find
 from upres.images import colour, io
 from upres.images.io import Picture
 from upres.images.resize import imresize
+from upres.inference import loading
 from upres.inference.upscaler import Bicubic
 
 
@@ -81,6 +82,22 @@ def test_a_network_of_a_fixed_size_is_freed_of_it(tmp_path):
     found = find(str(path), 2)
     assert found.found == "luma in [0, 1] as NCHW"
     assert found.enlarger.luma(np.full((30, 20), 0.5)).shape == (60, 40)
+
+
+def test_a_scale_between_a_networks_own_is_the_next_larger_reduced(photo):
+    """LapSRN has ×2 and ×4; its paper makes ×3 of ×4."""
+    found = find("lapsrn", 3)
+    assert found.found == "its result at ×4, reduced"
+    network = upres.load("lapsrn", 4, precision="f32")
+    low = photo[:20, :30]
+    y = colour.luma(low) / 255
+    np.testing.assert_allclose(found.enlarger.luma(y), imresize(network.luma(y), size=(60, 90)), atol=1e-6)
+    result, exact = found.enlarger(low), imresize(network(low / 255.0), size=(60, 90)) * 255
+    assert result.dtype == np.uint8
+    assert np.abs(result - np.clip(exact, 0, 255)).max() <= 0.5 + 1e-3
+    with pytest.raises(ScaleError, match="lapsrn"):
+        find("lapsrn", max(loading.scales("lapsrn")) + 1)
+    assert find("lapsrn", 2).found is None
 
 
 def test_a_folder_does_not_hide_a_model_of_the_same_name(tmp_path, monkeypatch):

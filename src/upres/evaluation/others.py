@@ -2,7 +2,7 @@
 
 | given as | what it is |
 |---|---|
-| `espcn`, `bicubic`, `x.safetensors` | what `upres.load` takes |
+| `espcn`, `bicubic`, `x.safetensors` | what `upres.load` takes; at a scale between its own, the next larger, reduced |
 | `x.onnx`, `x.pb`, `x.tflite`, … | a network in any format that OpenVINO reads; what goes in is found by trying |
 | `cmd:tool {input} {output} {scale}` | a command that reads an 8-bit PNG file and writes a picture file |
 | a folder | finished pictures, named as the test pictures are, or with something after that name |
@@ -35,6 +35,8 @@ from upres.evaluation import metrics
 from upres.evaluation.protocol import PROTOCOLS, Enlarger, ProtocolName
 from upres.images import colour
 from upres.images.resize import imresize
+from upres.inference import loading
+from upres.inference.upscaler import Upscaler
 
 if TYPE_CHECKING:
     from upres.inference.runtime import Precision
@@ -100,8 +102,13 @@ def find(
         return Candidate(name, FinishedFolder(path))
     if path.suffix in _NETWORKS and not (path.suffix == ".onnx" and _is_ours(path)):
         return foreign_network(path, scale, name=name)
-    enlarger = upres.load(source, scale, engine=engine, precision=precision)
-    return Candidate(name, enlarger, _parameters(source, scale))
+    own = loading.scales(source)
+    network_scale = min((s for s in own if s >= scale > 1), default=scale)
+    enlarger = upres.load(source, network_scale, engine=engine, precision=precision)
+    parameters = _parameters(source, network_scale)
+    if network_scale == scale or not isinstance(enlarger, Upscaler):
+        return Candidate(name, enlarger, parameters)
+    return Candidate(name, Reduced(enlarger, scale), parameters, found=f"its result at ×{network_scale}, reduced")
 
 
 def _parameters(source: str, scale: int) -> int | None:
@@ -120,6 +127,37 @@ def _is_ours(path: Path) -> bool:
         return "halos" in engines.read_metadata(path)
     except WeightsError:
         return False
+
+
+class Reduced:
+    """A network of a larger scale, its result reduced in floating point; so LapSRN's paper makes ×3 of ×4.
+
+    Args:
+        enlarger: by at least `scale`.
+        scale: of what comes out.
+    """
+
+    def __init__(self, enlarger: Upscaler, scale: int) -> None:
+        self._enlarger, self._scale = enlarger, scale
+        self.precision = enlarger.precision
+
+    def unsplit(self) -> Reduced:
+        """See `Upscaler`."""
+        return Reduced(self._enlarger.unsplit(), self._scale)
+
+    def luma(self, y: NDArray[Any], /) -> NDArray[Any]:
+        """See `Enlarger`."""
+        return self._reduced(self._enlarger.luma(y), y)
+
+    def __call__(self, picture: NDArray[Any], /) -> NDArray[Any]:
+        """See `Enlarger`."""
+        if picture.dtype != np.uint8:
+            return self._reduced(self._enlarger(picture), picture)
+        return colour.to_uint8(self(picture / 255.0) * 255)
+
+    def _reduced(self, large: NDArray[Any], small: NDArray[Any]) -> NDArray[Any]:
+        height, width = small.shape[:2]
+        return imresize(large, size=(self._scale * height, self._scale * width))
 
 
 class Function:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from upres.errors import DataError, MissingExtraError
 from upres.evaluation import protocol, provenance
-from upres.evaluation.others import FinishedFolder
+from upres.evaluation.others import FinishedFolder, Reduced
 from upres.evaluation.protocol import Enlarger, ProtocolName, Score
 from upres.evaluation.provenance import Provenance
 from upres.files import whole_file
@@ -214,7 +214,9 @@ def evaluate(
     """
     files = protocol.picture_files(folder)
     workers = min(core_count(), _MOST_AT_ONCE)
-    alone = enlarger.unsplit() if isinstance(enlarger, Upscaler) and len(files) >= workers else enlarger
+    alone = enlarger
+    if isinstance(enlarger, Upscaler | Reduced) and len(files) >= workers:
+        alone = enlarger.unsplit()
 
     samples: dict[Path, int] = {}
 
