@@ -460,6 +460,21 @@ def test_cmyk_keeps_its_colours(tmp_path, photo):
     assert np.percentile(difference, 99) < 2.5
 
 
+@pytest.mark.parametrize(("bits", "suffix"), [(10, ".avif"), (12, ".avif"), (10, ".heic")])
+def test_white_of_ten_and_twelve_bits_is_white(tmp_path, bits, suffix):
+    """Levels are shifted up to 16 bits by their decoders, which leaves white at 65,472 or 65,520."""
+    levels = np.array([0, 1, 2 ** (bits - 1), 2**bits - 1])
+    pixels = np.kron(levels.reshape(2, 2), np.ones((32, 32), int)).astype(np.uint16)[..., None].repeat(3, axis=2)
+    shifted = pixels << (16 - bits)
+    if suffix == ".heic":
+        pillow_heif.from_bytes("RGB;16", (64, 64), shifted.tobytes()).save(tmp_path / "a.heic", quality=-1)
+    else:
+        image = pyvips.Image.new_from_array(shifted).copy(interpretation="rgb16")
+        image.heifsave(str(tmp_path / "a.avif"), bitdepth=bits, lossless=True, compression="av1")
+    found = io.read(tmp_path / f"a{suffix}").pixels
+    np.testing.assert_array_equal(found, np.rint(pixels * (65_535 / (2**bits - 1))))
+
+
 @pytest.mark.parametrize("suffix", [".webp", ".avif"])
 def test_gray_with_a_gray_profile_in_a_format_without_gray(tmp_path, suffix):
     """The profile of one channel beside three would be refused, or worse, used."""

@@ -368,15 +368,30 @@ def _decoded(name: str, file: str | os.PathLike[str] | bytes, image: pyvips.Imag
     """
     if _is_hevc(image):
         with suppress(ImportError):
-            return _decoded_heic(name, file, image, pages)
+            return _to_white(_decoded_heic(name, file, image, pages), image)
     try:
-        return np.asarray(image.numpy())
+        return _to_white(np.asarray(image.numpy()), image)
     except _vips().Error as error:
         if "has not been built in" not in _reason(error):
             raise
         raise PictureError(
             f"{name}: HEIC needs pillow-heif, which is not installed; run: pip install 'upres[heic]'."
         ) from error
+
+
+def _to_white(pixels: NDArray[Any], image: pyvips.Image) -> NDArray[Any]:
+    """AVIF and HEIC of 10 or 12 bits, which decoders shift up to 16, with white at 65,535."""
+    if pixels.dtype != np.uint16 or "heif-compression" not in image.get_fields():
+        return pixels
+    bits = int(cast(int, image.get("bits-per-sample")))
+    if not 8 < bits < 16:
+        return pixels
+    full = (np.arange(65_536) >> (16 - bits)) * 65_535 / (2**bits - 1)
+    table = np.rint(full).astype(np.uint16)
+    pixels = np.require(pixels, requirements="W")
+    for row in pixels:
+        row[...] = table[row]
+    return pixels
 
 
 def _decoded_heic(name: str, file: str | os.PathLike[str] | bytes, image: pyvips.Image, pages: int) -> NDArray[Any]:
