@@ -19,6 +19,7 @@ import upres
 from upres.images import io
 from upres.images.io import Picture
 from upres.inference.runtime import has_bf16, has_int8
+from upres.weights import store
 
 REPOSITORY = Path(__file__).parent.parent
 
@@ -349,6 +350,7 @@ def test_bad_training_calls(tmp_path):
         (["espcn", "--data", tmp_path], 1, "files below it is a usable picture; add some"),
         (["espcn", "--data", tmp_path, "--steps", 0], 2, "steps = 0; it must be at least 1"),
         (["espcn", "--data", tmp_path, "--batch", 0], 2, "batch = 0; it must be at least 1"),
+        (["espcn", "--data", tmp_path, "--learning-rate", 0], 2, "learning_rate = 0.0; it must be above 0"),
         (["espcn", "--data", tmp_path, "--init", "espcm-x2"], 2, "unknown model 'espcm'"),
         (["espcn", "--data", tmp_path, "--scale", "-1"], 2, "scale = -1; it must be at least 1"),
         (["espcn", "--data", tmp_path, "--device", "tpu"], 2, "tpu"),
@@ -372,7 +374,7 @@ def test_a_folder_of_pictures_is_estimated_and_trained_on(tmp_path, photo):
         "RECIPE = replace(RECIPES['srcnn'], patch=12, rescale=(1.0,), held_out=1, steps=6, settle=1, warmup=1)\n"
     )
     out = tmp_path / "run"
-    train = ["train", recipe, "--data", pictures, "--no-compile", "--out", out]
+    train = ["train", recipe, "--data", pictures, "--no-compile", "--learning-rate", 5e-4, "--out", out]
     dry = upres_(*train, "--dry-run")
     assert dry.returncode == 0, dry.stderr
     assert "srcnn ×2, ×3, ×4: 57,281 parameters" in dry.stdout
@@ -384,6 +386,7 @@ def test_a_folder_of_pictures_is_estimated_and_trained_on(tmp_path, photo):
     names = {path.name for path in out.iterdir()}
     assert {"srcnn.safetensors", "srcnn.onnx", "curves.png", "samples.png"} <= names
     assert not any(name.startswith(".") for name in names)
+    assert store.load(out / "srcnn.safetensors")[1].recipe["learning_rate"] == 5e-4
     for scale in (2, 3, 4):
         assert upres_("evaluate", out / "srcnn.onnx", "--data", pictures, "--scale", scale).returncode == 0
     resumed = upres_(*train, "--resume")

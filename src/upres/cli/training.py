@@ -34,6 +34,9 @@ def train(
     out: Annotated[Path | None, typer.Option(help="Where the run goes.", show_default="runs/NAME")] = None,
     steps: Annotated[int | None, typer.Option(help="Optimizer steps.", show_default="the recipe's")] = None,
     batch: Annotated[int | None, typer.Option(help="Patches a step.", show_default="the recipe's")] = None,
+    learning_rate: Annotated[
+        float | None, typer.Option(help="At the top of the schedule.", show_default="the recipe's")
+    ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the run.", show_default="the recipe's")] = None,
     held_out: Annotated[int | None, typer.Option(help="Pictures to validate on.", show_default="the recipe's")] = None,
     validation: Annotated[Path | None, typer.Option(help="Validate on these; train on all of DATA.")] = None,
@@ -61,6 +64,8 @@ def train(
         chosen = chosen.with_steps(steps)
     if batch is not None:
         chosen = replace(chosen, batch=batch)
+    if learning_rate is not None:
+        chosen = replace(chosen, learning_rate=learning_rate)
     if held_out is not None:
         chosen = replace(chosen, held_out=held_out)
     init_weights = _weights(init) if init else None

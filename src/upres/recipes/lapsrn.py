@@ -25,7 +25,6 @@ RECIPE = Recipe(
     patch=32,
     optimizer="soap",
     learning_rate=2e-3,
-    bias_rate=0.05,
     warmup=200,
     clip=1.0,
     loss="charbonnier",
