@@ -26,7 +26,6 @@ RECIPE = Recipe(
     patch=24,
     optimizer="soap",
     learning_rate=2e-3,
-    bias_rate=0.05,
     warmup=200,
     clip=1.0,
     loss="charbonnier",
