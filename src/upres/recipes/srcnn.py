@@ -4,9 +4,9 @@
 patches of the enlarged picture, one scale; the published tables are of a run on ImageNet. `RECIPE` adds the network's
 output to the bicubic picture and trains all scales at once with SOAP on Charbonnier's loss.
 
-Expected on Set5 (`paper` protocol): 36.32 / 32.51 / 30.38 dB for ×2 / ×3 / ×4; the paper has
+Expected on Set5 (`paper` protocol): 36.58 / 32.64 / 30.42 dB for ×2 / ×3 / ×4; the paper has
 36.66 / 32.75 / 30.48, one network a scale.
-Cost: about half an hour on one CPU core with bfloat16. The shipped weights were made by
+Cost: about 40 minutes on one CPU core with bfloat16. The shipped weights were made by
 
     upres train srcnn --data PICTURES
 """
