@@ -501,6 +501,11 @@ def test_a_picture_is_not_replaced_by_its_own_result(picture):
     done = upres_("upscale", picture, "-o", picture, "--overwrite")
     assert done.returncode == 2
     assert "would be replaced by its own result; name another file with -o" in done.stderr
+    link = picture.with_name("link.png")
+    link.symlink_to(picture)
+    linked = upres_("upscale", link, "-o", link, "--overwrite")
+    assert linked.returncode == 2
+    assert "link.png: would be replaced by its own result" in linked.stderr
     assert picture.read_bytes() == before
 
 
@@ -601,7 +606,7 @@ def test_a_result_never_replaces_its_input_in_a_folder(tmp_path, photo):
     io.write(Picture(photo[:20, :30]), tmp_path / "a.png")
     done = upres_("upscale", tmp_path, "-o", tmp_path, "--overwrite")
     assert done.returncode == 2
-    assert "would be replaced by its own result; name another folder" in done.stderr
+    assert "holds the pictures themselves; name another folder" in done.stderr
 
 
 def test_a_folder_for_pictures_named_one_by_one_is_made(tmp_path, photo):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
@@ -220,6 +221,90 @@ def test_the_output_may_lie_in_the_input_and_patterns_are_mirrored(tree):
     assert done.returncode == 0, done.stderr
     assert "a.jpg" not in files(tree.parent / "some")
     assert {"a.png", "2024/deep.TIF"} <= set(files(tree.parent / "some"))
+
+
+def test_results_of_another_picture_are_not_replaced(tmp_path, photo):
+    for name, pixels in (("one", photo[:30, :40]), ("two", photo[30:60, :40])):
+        (tmp_path / name).mkdir()
+        io.write(Picture(pixels), tmp_path / name / "a.png")
+    assert upres_(tmp_path / "one", "-o", tmp_path / "out", "-m", "bicubic").returncode == 0
+    made = files(tmp_path / "out")
+    done = upres_(tmp_path / "two", "-o", tmp_path / "out", "-m", "bicubic")
+    assert done.returncode == 1
+    assert f"was made of {tmp_path}/one/a.png, not of {tmp_path}/two/a.png" in done.stderr
+    assert files(tmp_path / "out") == made
+    (tmp_path / "one").rename(tmp_path / "moved")
+    moved = upres_(tmp_path / "moved", "-o", tmp_path / "out", "-m", "bicubic", "--json")
+    assert statuses(moved) == {"skipped": 1}
+    assert upres_(tmp_path / "two", "-o", tmp_path / "out", "-m", "bicubic", "--overwrite").returncode == 0
+    assert files(tmp_path / "out") != made
+
+
+def test_many_lines_in_a_journal_are_read_by_all_before_any_decides(tree, tmp_path):
+    out = tmp_path / "out"
+    assert upres_(tree, "-o", out, "-m", "bicubic").returncode == 0
+    own = (out / folders.JOURNAL).read_bytes()
+    other = json.dumps(json.loads(own.splitlines()[1]) | {"target": "elsewhere.png"}).encode() + b"\n"
+    (out / folders.JOURNAL).write_bytes(other * 20_000 + own)
+    again = upres_(tree, "-o", out, "-m", "bicubic", "--json")
+    assert (again.returncode, statuses(again)) == (0, {"skipped": 4}), again.stdout
+
+
+def test_a_line_whose_file_never_took_its_place_leaves_the_one_that_is_there(tree, tmp_path):
+    """As after a kill between the journal's line and the file: old and new settings go on alike."""
+    out = tmp_path / "out"
+    assert upres_(tree, "-o", out, "-m", "bicubic").returncode == 0
+    made = files(out)
+    assert upres_(tree, "-o", out, "-m", "bicubic", "-s", "3").returncode == 0
+    for name, content in made.items():
+        (out / name).write_bytes(content)
+    again = upres_(tree, "-o", out, "-m", "bicubic", "--json")
+    assert (again.returncode, statuses(again)) == (0, {"skipped": 4}), again.stdout
+    other = upres_(tree, "-o", out, "-m", "bicubic", "-s", "3", "--json")
+    assert (other.returncode, statuses(other)) == (0, {"done": 4}), other.stdout
+
+
+@pytest.mark.parametrize(
+    ("pictures", "out", "says"),
+    [
+        ("photos", "photos", "photos: holds the pictures themselves; name another folder"),
+        ("photos/2024", "photos", "photos: holds the pictures themselves"),
+        ("photos/*.png", ".", ".: holds the pictures themselves"),
+        ("photos/*/../*.png", "out", "has .. behind a wildcard"),
+    ],
+)
+def test_results_never_fall_among_the_pictures(tree, tmp_path, pictures, out, says):
+    before = files(tree)
+    for more in ((), ("--dry-run",)):
+        done = upres_(pictures, "-o", out, "-m", "bicubic", *more, cwd=tmp_path)
+        assert (done.returncode, done.stdout) == (2, "")
+        assert says in done.stderr
+    assert files(tree) == before
+
+
+def test_a_pattern_leaves_results_of_other_calls_out(tree):
+    assert upres_(tree, "-o", tree / "x2", "-m", "bicubic").returncode == 0
+    done = upres_(f"{tree}/**/*.png", "-o", tree / "x3", "-m", "bicubic", "-s", "3", "--json")
+    assert (done.returncode, statuses(done)) == (0, {"done": 1}), done.stdout
+    assert list(files(tree / "x3")) == ["a.png"]
+
+
+def test_what_is_no_ordinary_file_is_not_opened(tree, tmp_path):
+    os.mkfifo(tree / "pipe.png")
+    done = upres_(tree, "-o", tmp_path / "out", "-m", "bicubic")
+    assert done.returncode == 1
+    assert "pipe.png: not an ordinary file" in done.stderr
+    assert "4 done" in done.stderr
+
+
+def test_a_drive_without_locks_does(tmp_path, monkeypatch):
+    def refuse(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(folders.fcntl, "lockf", refuse)
+    with folders.Journal(tmp_path) as journal:
+        assert journal.claim(tmp_path / "a.png")
+        journal.release(tmp_path / "a.png")
 
 
 def test_a_read_only_input_is_left_as_it_is(tree, tmp_path):

@@ -79,7 +79,10 @@ def upscale(
     from upres.inference.enlarging import Settings, free_memory
     from upres.inference.sizes import Wanted, parse_fit
 
-    signal.signal(signal.SIGTERM, _exit)
+    for name in ("SIGTERM", "SIGHUP"):
+        number = getattr(signal, name, None)
+        if number is not None and signal.getsignal(number) is signal.SIG_DFL:  # `nohup` ignores the latter
+            signal.signal(number, _exit)
     if all(size is None for size in (scale, width, height, fit, megapixels)):
         scale = 2
     wanted = Wanted(scale=scale, width=width, height=height, fit=parse_fit(fit) if fit else None, megapixels=megapixels)
@@ -176,7 +179,7 @@ def _named(pictures: list[str], out: str | None, wanted: Wanted, encoding: Encod
             io.check_input(picture)  # a picture that is missing is the first to be named
             raise
     targets = [job.target for job in jobs]
-    itself = next((job.source for job in jobs if _is_one_file(job.source, job.target)), None)
+    itself = next((j.source for j in jobs if j.source == j.target or _is_one_file(j.source, j.target)), None)
     if itself is not None:
         raise UsageError(f"{itself}: would be replaced by its own result; name another file with -o.")
     results = [job for job in jobs if job.source in targets]
@@ -262,13 +265,16 @@ def _enlarged(enlarger: Enlarger, call: _Call, source: bytes | Path, target: Pat
 
 def _folder(call: _Call, root: str, out: str | None) -> None:
     """Every picture of a folder, or that a pattern finds, mirrored into another folder."""
+    from upres.files import check_folder
     from upres.inference import folders
 
     encoding = call.settings.encoding
     if os.path.isdir(root):
         base = Path(root)
-        beside = base.resolve().with_name(f"{base.resolve().name}-{call.settings.wanted.label()}")
-        target = Path(out) if out else beside
+        name = base.resolve().name
+        if out is None and not name:
+            raise UsageError(f"{root}: name the folder for the results with -o.")
+        target = Path(out) if out else base.resolve().with_name(f"{name}-{call.settings.wanted.label()}")
         jobs, unreadable, others = folders.plan(base, target, encoding)
     else:
         if out is None:
@@ -277,9 +283,12 @@ def _folder(call: _Call, root: str, out: str | None) -> None:
         base, matches = folders.expand(root, target)
         jobs = folders.mirrored(matches, base, target, encoding)
     if not jobs:
+        for folder in unreadable:
+            print(f"upres: {folder}", file=sys.stderr)
         raise PictureError(f"{root}: no picture in it; give a folder that holds some.")
     encoding.check(*(job.format for job in jobs))
     if call.dry_run:
+        check_folder(target)
         prospects = folders.planned(jobs, call.settings, target, overwrite=call.overwrite, max_pixels=call.max_pixels)
         _report(call, prospects, unreadable, passed_over=others)
         return

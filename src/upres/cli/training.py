@@ -170,11 +170,14 @@ def _own_pack(data: Path, out: Path, *, resume: bool) -> tuple[Pack, list[Skippe
 
 
 def _weights(name: str) -> Path:
-    """The file of a catalog entry, written NAME-xSCALE, or the path itself."""
+    """The file of a catalog entry, NAME-xSCALE, or NAME where one file serves all scales; or the path itself."""
     from upres.weights import catalog
 
     entry, _, scale = name.rpartition("-x")
-    return catalog.find(entry, int(scale)).safetensors if entry and scale.isdecimal() else Path(name)
+    if entry and scale.isdecimal():
+        return catalog.find(entry, int(scale)).safetensors
+    own = {record.safetensors for record in catalog.records() if record.name == name}
+    return own.pop() if len(own) == 1 else Path(name)
 
 
 def _recipe(name: str, kind: RecipeKind) -> Recipe:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import threading
 from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
 MAX_PIXELS = 250_000_000
 _LOADERS = ("Jpeg", "Uhdr", "Png", "Webp", "Tiff", "Heif", "Nsgif", "Jxl", "Jp2k", "Ppm", "Rad")
 _FORMAT_OF_LOADER = {"Jpeg": "jpeg", "Uhdr": "jpeg", "Webp": "webp", "Tiff": "tiff", "Heif": "avif", "Nsgif": "gif"}
+_LOADING_VIPS = threading.Lock()
 _CARRIED_BLOCKS = ("icc-profile-data", "exif-data", "xmp-data", "iptc-data", "gainmap-data")
 _CARRIED_VALUES = ("loop", "delay", "resolution-unit", "image-description", "gif-comment")
 # What every EXIF block that libvips makes has, from values that are kept elsewhere or follow from the file.
@@ -75,8 +77,13 @@ class Picture:
         return self.pixels[number * height : (number + 1) * height]
 
 
-@cache
 def _vips() -> Any:
+    with _LOADING_VIPS:  # `cache` alone lets two threads in at first
+        return _load_vips()
+
+
+@cache
+def _load_vips() -> Any:
     """pyvips, without its way of handing libvips' warnings to Python's logging.
 
     There Python may collect an image as garbage that libvips warns of as it closes it, and GLib ends a process that

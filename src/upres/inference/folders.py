@@ -20,9 +20,10 @@ import time
 from collections import Counter
 from collections.abc import Generator, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import IO, Any, Literal, NamedTuple, TypedDict, cast
+from typing import IO, Any, Literal, NamedTuple, NotRequired, TypedDict, cast
 
 from upres.errors import Interrupted, OutputError, PictureError, TooLittleMemory, UpresError, UsageError
 from upres.files import make_folder, remove_unfinished
@@ -42,6 +43,7 @@ JOURNAL = ".upres.jsonl"
 PICTURE_SUFFIXES = (*formats.SUFFIXES, ".heic", ".heif", ".jxl", ".jp2", ".bmp", ".ppm", ".pgm", ".hdr")
 _WORKERS = 2  # one computes while the other decodes or encodes
 _CHUNK = 1 << 20
+_NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # of some drives: there it is as on Windows
 Status = Literal["planned", "done", "skipped", "elsewhere", "failed"]
 
 
@@ -78,9 +80,24 @@ class _Line(TypedDict):
     target: str
     source: str
     settings: str
+    path: NotRequired[str]
     size: int
     mtime: int
     content: str
+
+
+class Made(NamedTuple):
+    """What a result was made from.
+
+    Attributes:
+        source: digest of the picture's content.
+        settings: digest of the settings.
+        path: where the picture was.
+    """
+
+    source: str
+    settings: str
+    path: str | None
 
 
 class Plan(NamedTuple):
@@ -105,8 +122,9 @@ def plan(root: Path, out: Path, encoding: Encoding) -> Plan:
     are left out.
 
     Raises:
-        UsageError: two pictures would still become one file.
+        UsageError: two pictures would still become one file, or the output folder holds the pictures.
     """
+    check_apart(root, out)
     unreadable: list[str] = []
     others: Counter[str] = Counter()
     out_identity = _identity(out)
@@ -134,11 +152,17 @@ def expand(pattern: str, out: Path) -> tuple[Path, list[Path]]:
     """The folder before a pattern's first wildcard, and the picture files that match, `**` for folders of any depth.
 
     `**` does not follow linked folders, which may lead back. Hidden files and folders match only where the pattern
-    names them, and what lies in the output folder is left out.
+    names them; what lies in the output folder, and in those of other calls, is left out.
+
+    Raises:
+        UsageError: `..` behind a wildcard, or an output folder that holds the pictures.
     """
     parts = Path(pattern).parts
     fixed = Path(*itertools.takewhile(lambda part: not glob.has_magic(part), parts))
     wildcards = parts[len(fixed.parts) :]
+    if ".." in wildcards:
+        raise UsageError(f"{pattern}: has .. behind a wildcard; write the folder that is meant before it.")
+    check_apart(fixed, out)
     results = out.resolve()
     names_hidden = any(part.startswith(".") for part in wildcards)
     wanted = (
@@ -148,8 +172,20 @@ def expand(pattern: str, out: Path) -> tuple[Path, list[Path]]:
         and (names_hidden or not any(part.startswith(".") for part in path.relative_to(fixed).parts))
         and not path.is_dir()
         and results not in path.resolve().parents
+        and not any((fixed / parent / JOURNAL).exists() for parent in list(path.relative_to(fixed).parents)[:-1])
     )
     return fixed, sorted(set(wanted))
+
+
+def check_apart(root: Path, out: Path) -> None:
+    """Refuse an output folder that is, or holds, that of the pictures: a result could replace one, or be taken for one.
+
+    Raises:
+        UsageError: it does.
+    """
+    pictures, results = root.resolve(), out.resolve()
+    if pictures == results or results in pictures.parents:
+        raise UsageError(f"{out}: holds the pictures themselves; name another folder with -o.")
 
 
 def mirrored(sources: Iterable[Path], root: Path, out: Path, encoding: Encoding) -> list[Job]:
@@ -205,7 +241,7 @@ class Journal:
         if not only_read:
             make_folder(folder)
         self._folder = folder
-        self._lines: dict[str, _Line] = {}
+        self._lines: dict[str, list[_Line]] = {}
         self._read_to = 0
         self._reading = threading.Lock()
         try:
@@ -235,50 +271,55 @@ class Journal:
     def release(self, target: Path) -> None:
         """Let others work on a target."""
         if fcntl is not None:
-            fcntl.lockf(self._file, fcntl.LOCK_UN, 1, self._byte(target))
+            with suppress(OSError):  # a drive without locks
+                fcntl.lockf(self._file, fcntl.LOCK_UN, 1, self._byte(target))
 
-    def made(self, target: Path) -> tuple[str, str] | None:
-        """Digests of the content and settings that a file was made from; None for one that is not ours as it is."""
+    def made(self, target: Path) -> Made | None:
+        """What a file was made from; None for one that is not ours as it is."""
         try:
             status = target.stat()
-            self._read_on()
-            line = self._lines.get(self._name(target))
-            if line is None or status.st_size != line["size"]:
-                return None
-            if status.st_mtime_ns != line["mtime"] and digest(target) != line["content"]:
-                return None
+            lines = [line for line in self._lines_of(target) if line["size"] == status.st_size]
+            line = next((line for line in lines if line["mtime"] == status.st_mtime_ns), None)
+            if line is None and lines:
+                content = digest(target)
+                line = next((line for line in lines if line["content"] == content), None)
         except OSError as error:
             if error.errno in (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG):
                 return None
             raise
-        return line["source"], line["settings"]
+        return None if line is None else Made(line["source"], line["settings"], line.get("path"))
 
-    def note(self, target: Path, file: Path, source: str, settings: str) -> None:
-        """Write down that `file`, soon to be `target`, was made from this content with these settings."""
+    def note(self, target: Path, file: Path, source: str, settings: str, path: Path) -> None:
+        """Write down that `file`, soon to be `target`, was made from this content at a path with these settings."""
         status = file.stat()
         line = _Line(
             target=self._name(target),
             source=source,
             settings=settings,
+            path=str(path.absolute()),
             size=status.st_size,
             mtime=status.st_mtime_ns,
             content=digest(file),
         )
         self._file.write(b"\n" + json.dumps(line).encode() + b"\n")  # at the end, whole, in one call
 
-    def _read_on(self) -> None:
-        """Take in the lines that were added since, whoever wrote them."""
+    def _lines_of(self, target: Path) -> list[_Line]:
+        """The newest first, those included that were added meanwhile, whoever wrote them.
+
+        All of them: a process that was killed may have noted a file that never took its place.
+        """
         with self._reading:
             self._file.seek(self._read_to)
             content = self._file.read()
             whole = content.rfind(b"\n") + 1
             self._read_to += whole
-        for text in content[:whole].splitlines():
-            try:
-                line = cast(_Line, json.loads(text))
-                self._lines[line["target"]] = line
-            except (ValueError, KeyError, TypeError):  # empty, or cut short by a full disk
-                continue
+            for text in content[:whole].splitlines():
+                try:
+                    line = cast(_Line, json.loads(text))
+                    self._lines.setdefault(line["target"], []).append(line)
+                except (ValueError, KeyError, TypeError):  # empty, or cut short by a full disk
+                    continue
+            return self._lines.get(self._name(target), [])[::-1]
 
     def _lock(self, byte: int) -> bool:
         assert fcntl is not None
@@ -286,6 +327,9 @@ class Journal:
             fcntl.lockf(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, byte)
         except (BlockingIOError, PermissionError):
             return False
+        except OSError as error:
+            if error.errno not in _NO_LOCKS:
+                raise
         return True
 
     def _byte(self, target: Path) -> int:
@@ -342,10 +386,9 @@ def _is_done(job: Job, settings: Settings, journal: Journal | None, *, overwrite
     io.check_input(job.source)
     try:
         made = journal.made(job.target) if journal is not None else None
-        if made is None:
-            _refuse_to_replace(job, overwrite=overwrite)
-        elif made[1] == settings_digest(settings, job.format):
-            return made[0] == digest(job.source)
+        _refuse_to_replace(job, made, overwrite=overwrite)
+        if made is not None and made.settings == settings_digest(settings, job.format):
+            return made.source == digest(job.source)
     except OSError:  # `run` will say why
         pass
     return False
@@ -364,11 +407,19 @@ def prospect(job: Job, settings: Settings, *, max_pixels: int) -> tuple[int, int
         raise PictureError(f"{job.source}: {error}") from error
 
 
-def _refuse_to_replace(job: Job, *, overwrite: bool) -> None:
-    """Raise an OutputError if a file is in the way that upres did not make."""
-    if os.path.lexists(job.target) and not overwrite:
+def _refuse_to_replace(job: Job, made: Made | None, *, overwrite: bool) -> None:
+    """Raise an OutputError if a file is in the way that upres did not make, or made of another picture."""
+    if overwrite or not os.path.lexists(job.target):
+        return
+    if made is None:
         raise OutputError(
             f"{job.target}: exists already, and is not as upres made it, if it did; give --overwrite to replace it."
+        )
+    is_other = made.path is not None and made.path != str(job.source.absolute())
+    if is_other and os.path.lexists(cast(str, made.path)):
+        raise OutputError(
+            f"{job.target}: was made of {made.path}, not of {job.source}; name another folder with -o, or give "
+            "--overwrite to replace it."
         )
 
 
@@ -451,6 +502,8 @@ def _do(
 ) -> Done | None:
     """The picture's result; None if it is there already."""
     try:
+        if job.source.exists():
+            io.check_input(job.source)  # digesting what is no file may never end
         source = digest(job.source)
     except FileNotFoundError as error:
         raise PictureError(f"{job.source}: no such file; it vanished, or is a link to nothing.") from error
@@ -461,10 +514,9 @@ def _do(
         made = journal.made(job.target)
     except OSError as error:
         raise OutputError(f"{job.target}: cannot be read ({error.strerror}); check its permissions.") from error
-    if made == (source, settings):
+    if made is not None and (made.source, made.settings) == (source, settings):
         return None
-    if made is None:
-        _refuse_to_replace(job, overwrite=overwrite)
+    _refuse_to_replace(job, made, overwrite=overwrite)
     make_folder(job.target.parent)
     return enlarger.file(
         job.source,
@@ -472,5 +524,5 @@ def _do(
         format=job.format,
         max_pixels=max_pixels,
         share=share,
-        written=lambda temporary: journal.note(job.target, temporary, source, settings),
+        written=lambda temporary: journal.note(job.target, temporary, source, settings, job.source),
     )
