@@ -210,7 +210,7 @@ def test_dry_run_writes_nothing_not_even_to_the_journal(tree, tmp_path):
 
 
 def _only_reading(opened, path, mode):
-    assert mode == "rb"
+    assert mode in ("r", "rb")
     return opened(path, mode)
 
 
@@ -233,6 +233,11 @@ def test_results_of_another_picture_are_not_replaced(tmp_path, photo):
     assert done.returncode == 1
     assert f"was made of {tmp_path}/one/a.png, not of {tmp_path}/two/a.png" in done.stderr
     assert files(tmp_path / "out") == made
+    (tmp_path / "copy").mkdir()
+    (tmp_path / "copy" / "a.png").write_bytes((tmp_path / "one" / "a.png").read_bytes())
+    for more in ((), ("--dry-run",)):
+        copied = upres_(tmp_path / "copy", "-o", tmp_path / "out", "-m", "bicubic", *more)
+        assert (copied.returncode, "1 done before" in copied.stderr) == (0, True), copied.stderr
     (tmp_path / "one").rename(tmp_path / "moved")
     moved = upres_(tmp_path / "moved", "-o", tmp_path / "out", "-m", "bicubic", "--json")
     assert statuses(moved) == {"skipped": 1}

@@ -386,9 +386,13 @@ def _is_done(job: Job, settings: Settings, journal: Journal | None, *, overwrite
     io.check_input(job.source)
     try:
         made = journal.made(job.target) if journal is not None else None
+        if (
+            made is not None
+            and made.settings == settings_digest(settings, job.format)
+            and made.source == digest(job.source)
+        ):
+            return True
         _refuse_to_replace(job, made, overwrite=overwrite)
-        if made is not None and made.settings == settings_digest(settings, job.format):
-            return made.source == digest(job.source)
     except OSError:  # `run` will say why
         pass
     return False
