@@ -14,7 +14,7 @@ import tempfile
 import time
 from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 Format = Literal["png", "jpeg", "jpg", "webp", "tiff", "tif", "avif", "gif"]
 _STREAM = "-"
+_HEEDS_SIGNALS_EVERY = 0.1  # seconds: a signal that another thread takes does not wake one that waits for a lock
 
 
 def upscale(
@@ -257,7 +258,10 @@ def _enlarged(enlarger: Enlarger, call: _Call, source: bytes | Path, target: Pat
     """Enlarge one picture on another thread: libvips calls back into Python, where a Ctrl-C would be lost."""
     with ThreadPoolExecutor(1) as pool:
         try:
-            return pool.submit(enlarger.file, source, target, format=format, max_pixels=call.max_pixels).result()
+            future = pool.submit(enlarger.file, source, target, format=format, max_pixels=call.max_pixels)
+            while not wait((future,), timeout=_HEEDS_SIGNALS_EVERY).done:
+                pass
+            return future.result()
         except (KeyboardInterrupt, SystemExit):
             enlarger.stopped.set()
             raise

@@ -41,6 +41,7 @@ _log = logging.getLogger(__name__)
 JOURNAL = ".upres.jsonl"
 # Photos that upres cannot read are pictures too: they fail with a reason, and are not passed over.
 PICTURE_SUFFIXES = (*formats.SUFFIXES, ".heic", ".heif", ".jxl", ".jp2", ".bmp", ".ppm", ".pgm", ".hdr")
+_HEEDS_SIGNALS_EVERY = 0.1  # seconds: a signal that another thread takes does not wake one that waits for a lock
 _WORKERS = 2  # one computes while the other decodes or encodes
 _CHUNK = 1 << 20
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)  # of some drives: there it is as on Windows
@@ -455,7 +456,7 @@ def run(
                 pending[pool.submit(work, job, 1 / _WORKERS)] = job
             if not pending:
                 break
-            for future in wait(pending, return_when=FIRST_COMPLETED).done:
+            for future in wait(pending, timeout=_HEEDS_SIGNALS_EVERY, return_when=FIRST_COMPLETED).done:
                 job, outcome = pending.pop(future), future.result()
                 if outcome is None:
                     large.append(job)
