@@ -420,7 +420,7 @@ def test_an_hdr_gain_map_is_named(tmp_path):
     bright = pyvips.Image.gaussnoise(64, 64, sigma=0.2, mean=0.7).bandjoin([0.5, 0.5]).cast("float")
     bright.copy(interpretation="scrgb").uhdrsave(str(tmp_path / "in.jpg"))
     picture = io.read(tmp_path / "in.jpg")
-    assert io.lost(picture, formats.named("jpeg")) == ["GAINMAP"]
+    assert io.lost(picture, formats.named("jpeg")) == ["HDR gain map"]
     assert io.read(through(tmp_path / "in.jpg", tmp_path / "out.jpg")).pixels.shape == (64, 64, 3)
 
 

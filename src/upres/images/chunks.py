@@ -1,58 +1,154 @@
-"""What libvips passes over in silence: further frames of a PNG, the missing end of a GIF; and text in a PNG."""
+"""What libvips passes over in PNG and GIF: further frames, colours by numbers, text as it stands, a missing end."""
 
 from __future__ import annotations
 
 import os
 import zlib
+from collections.abc import Generator
+from dataclasses import dataclass
 from typing import BinaryIO
 
-_MOST_CHUNKS = 1000  # of a PNG before its pixels; libpng refuses more
+from upres.images import profiles
+
+_MOST_CHUNKS = 100_000  # libpng refuses a thousand before the pixels; these may be cut into many
+_MOST_TEXT = 16_000_000  # bytes, unpacked; libpng allows half as many to each of a thousand texts
 _PNG_HEADER = 33  # bytes: the signature and `IHDR`
+_TEXTS = (b"tEXt", b"zTXt", b"iTXt")
+_COLOURS = (b"cICP", b"gAMA", b"cHRM", b"sRGB")
+_XMP_KEYWORD = b"XML:com.adobe.xmp"
 _EXTENSION, _IMAGE, _TRAILER = b"\x21", b"\x2c", b"\x3b"
+_COMMENT = b"\xfe"
 
 
-def png_frames(file: BinaryIO) -> int:
-    """How many frames a PNG announces; 1 if it is not animated.
+@dataclass(frozen=True)
+class PngParts:
+    """What a PNG holds beside its pixels.
 
-    Source: PNG specification, third edition, 11.3.6: `acTL` stands before the first `IDAT`.
+    Attributes:
+        frames: 1 if it is not animated.
+        colours: None where `sRGB` or nothing states them.
+        texts: chunks of text but XMP, as they stand in the file.
+        text_fits: whether they unpack to a reasonable length.
     """
-    file.seek(8)
+
+    frames: int
+    colours: profiles.Colours | None
+    texts: bytes
+    text_fits: bool
+
+
+def png_parts(file: BinaryIO) -> PngParts:
+    """Look through a PNG's chunks. Source: PNG specification, third edition, 11.
+
+    `cICP` comes before `sRGB`, and that before `gAMA` and `cHRM` (4.3, table 1); an ICC profile is libvips' matter.
+    """
+    frames, room = 1, _MOST_TEXT
+    stated: dict[bytes, bytes] = {}
+    texts: list[bytes] = []
+    for kind, length in _chunks(file):
+        if kind == b"acTL":
+            frames = int.from_bytes(file.read(4), "big")
+        elif kind in _COLOURS and length <= 32:
+            stated.setdefault(kind, file.read(length))
+        elif kind in _TEXTS and room > 0:
+            content = file.read(min(length, room))
+            room -= _unpacked(kind, content, room)
+            if not content.startswith(_XMP_KEYWORD + b"\0"):
+                texts.append(_chunk(kind + content))
+    return PngParts(frames, _png_colours(stated), b"".join(texts), room > 0)
+
+
+def _chunks(file: BinaryIO) -> Generator[tuple[bytes, int]]:
+    """The kind and the length of one chunk after the other, the file at its content."""
+    at = 8
     for _ in range(_MOST_CHUNKS):
+        file.seek(at)
         head = file.read(8)
-        if len(head) < 8 or head[4:] == b"IDAT":
-            return 1
-        if head[4:] == b"acTL":
-            return int.from_bytes(file.read(4), "big")
-        file.seek(int.from_bytes(head[:4], "big") + 4, os.SEEK_CUR)
-    return 1
+        if len(head) < 8 or head[4:] == b"IEND":
+            return
+        length = int.from_bytes(head[:4], "big")
+        yield head[4:], length
+        at += length + 12
 
 
-def international_text(keyword: str, text: bytes) -> bytes:
-    """An `iTXt` chunk of UTF-8, not compressed. Source: PNG specification, third edition, 11.3.3.4."""
+def _unpacked(kind: bytes, content: bytes, most: int) -> int:
+    """How many bytes a text takes in memory; `most` if it takes more."""
+    _, _, text = content.partition(b"\0")
+    if kind == b"iTXt" and text[:1] == b"\1":
+        packed = text[2:].split(b"\0", 2)[-1]
+    elif kind == b"zTXt":
+        packed = text[1:]
+    else:
+        return len(content)
+    unpacking, length = zlib.decompressobj(), len(content)
+    try:
+        while packed and not unpacking.eof and length < most:
+            length += len(unpacking.decompress(packed, 1_000_000))
+            packed = unpacking.unconsumed_tail
+    except zlib.error:  # libpng leaves the text out
+        pass
+    return min(length, most)
+
+
+def _png_colours(stated: dict[bytes, bytes]) -> profiles.Colours | None:
+    video = stated.get(b"cICP", b"")
+    if len(video) == 4:
+        return profiles.Colours.of_video(video[0], video[1])
+    if b"sRGB" in stated:
+        return None
+    gamma, points = stated.get(b"gAMA", b""), stated.get(b"cHRM", b"")
+    if len(gamma) != 4 and len(points) != 32:
+        return None
+    return profiles.of_png(
+        int.from_bytes(gamma, "big") if len(gamma) == 4 else None,
+        tuple(int.from_bytes(points[i : i + 4], "big") for i in range(0, 32, 4)) if len(points) == 32 else None,
+    )
+
+
+def xmp_chunk(xmp: bytes) -> bytes:
+    """XMP as its specification asks for it, in UTF-8 and not compressed. Source: PNG specification, 11.3.3.4."""
     plain_without_language = bytes(4)
-    content = b"iTXt" + keyword.encode("latin-1") + b"\0" + plain_without_language + text
+    return _chunk(b"iTXt" + _XMP_KEYWORD + b"\0" + plain_without_language + xmp)
+
+
+def _chunk(content: bytes) -> bytes:
     return (len(content) - 4).to_bytes(4, "big") + content + zlib.crc32(content).to_bytes(4, "big")
 
 
-def put_after_png_header(file: BinaryIO, chunk: bytes) -> None:
-    """Put a chunk where it is to be in a PNG that begins as many bytes into its file as the chunk is long."""
-    file.seek(len(chunk))
+def put_after_png_header(file: BinaryIO, chunks: bytes) -> None:
+    """Put chunks where they are to be in a PNG that begins as many bytes into its file as they are long."""
+    file.seek(len(chunks))
     header = file.read(_PNG_HEADER)
     file.seek(0)
-    file.write(header + chunk)
+    file.write(header + chunks)
 
 
-def gif_is_whole(file: BinaryIO) -> bool:
-    """Whether a GIF's blocks follow each other to its trailer. Source: GIF89a specification, 17 to 27."""
+@dataclass(frozen=True)
+class GifParts:
+    """What a GIF's blocks say.
+
+    Attributes:
+        is_whole: whether they follow each other to the trailer.
+        has_comment: whether one of them is a comment.
+    """
+
+    is_whole: bool
+    has_comment: bool
+
+
+def gif_parts(file: BinaryIO) -> GifParts:
+    """Look through a GIF's blocks. Source: GIF89a specification, 17 to 27."""
+    has_comment = False
     file.seek(0)
     _skip_colours(file, file.read(13)[10:11])
     while (kind := file.read(1)) in (_EXTENSION, _IMAGE):
         if kind == _IMAGE:
             _skip_colours(file, file.read(9)[8:9])
-        file.read(1)  # an extension's label, or how wide the codes of the pixels are
+        label_or_code_size = file.read(1)
+        has_comment |= kind == _EXTENSION and label_or_code_size == _COMMENT
         while (length := file.read(1)) not in (b"", b"\0"):
             file.seek(length[0], os.SEEK_CUR)
-    return kind == _TRAILER
+    return GifParts(kind == _TRAILER, has_comment)
 
 
 def _skip_colours(file: BinaryIO, flags: bytes) -> None:

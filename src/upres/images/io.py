@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 
 from upres.errors import MissingExtraError, OutputError, PictureError, UsageError
 from upres.files import whole_file
-from upres.images import chunks, formats, metadata
+from upres.images import beside, chunks, formats, metadata
+from upres.images.beside import Beside
 from upres.images.computed import ComputedTiff
 from upres.images.formats import SUFFIXES, Encoding, Format
 
@@ -29,17 +30,10 @@ MAX_PIXELS = 250_000_000
 _LOADERS = ("Jpeg", "Uhdr", "Png", "Webp", "Tiff", "Heif", "Nsgif", "Jxl", "Jp2k", "Ppm", "Rad")
 _FORMAT_OF_LOADER = {"Jpeg": "jpeg", "Uhdr": "jpeg", "Webp": "webp", "Tiff": "tiff", "Heif": "avif", "Nsgif": "gif"}
 _LOADING_VIPS = threading.Lock()
-_CARRIED_BLOCKS = ("icc-profile-data", "exif-data", "xmp-data", "iptc-data", "gainmap-data")
-_CARRIED_VALUES = ("loop", "delay", "resolution-unit", "image-description", "gif-comment")
-# What every EXIF block that libvips makes has, from values that are kept elsewhere or follow from the file.
-_EXIF_OF_LIBVIPS = frozenset(
-    (
-        *("Orientation", "XResolution", "YResolution", "ResolutionUnit", "YCbCrPositioning", "ExifVersion"),
-        *("ComponentsConfiguration", "FlashpixVersion", "ColorSpace", "PixelXDimension", "PixelYDimension"),
-    )
-)
+_CARRIED_BLOCKS = ("icc-profile-data", "exif-data", "xmp-data", "iptc-data")
+_CARRIED_VALUES = ("loop", "delay", "resolution-unit")
 _72_DPI = (72 / 25.4, 72 / 25.4)
-_WARNING_LOADERS = ("Jpeg", "Uhdr")
+_WARNING_LOADERS = ("Jpeg", "Uhdr", "Tiff")
 _FailOn = Literal["warning", "error"]
 _PLAIN_SPACES = ("b-w", "srgb", "rgb", "grey16", "rgb16", "scrgb", "multiband")
 _DTYPES = {"uchar": np.uint8, "ushort": np.uint16, "float": np.float32, "double": np.float32}
@@ -54,17 +48,19 @@ class Picture:
         pixels: `(h, w)` gray or `(h, w, c)` with c = 2 (gray + alpha), 3 (RGB) or 4 (RGBA), upright; uint8, uint16,
             or float32 as the file had it.
         carried: to write back with the result, under libvips' names: ICC profile, EXIF (orientation already
-            applied), XMP, IPTC, comments, and the timing of an animation. An HDR gain map is only named.
+            applied), XMP, IPTC, and the timing of an animation; and `png-texts`, finished chunks.
         pixels_per_mm: horizontal and vertical resolution; 1 where it is unknown, which PNG and TIFF files then state
             as 72 dpi.
         pages: how many pages or frames of one height `pixels` holds.
-        warning: of the decoder, of a JPEG file that may be damaged.
+        unkept: what the file has and no result will: comments, an HDR gain map.
+        warning: of the decoder, of JPEG data that may be damaged.
     """
 
     pixels: NDArray[Any]
     carried: Mapping[str, Any] = field(default_factory=dict[str, Any])
     pixels_per_mm: tuple[float, float] = (1.0, 1.0)
     pages: int = 1
+    unkept: tuple[str, ...] = ()
     warning: str | None = None
 
     def with_pixels(self, pixels: NDArray[Any]) -> Picture:
@@ -125,7 +121,7 @@ def read(
         if cause is None or not isinstance(cause, _vips().Error):
             raise
         picture = _read(file, pages=pages, max_pixels=max_pixels, admit=admit, fail_on="error")
-        return replace(picture, warning=_reason(cause))
+        return replace(picture, warning=_reason(cause, otherwise="its JPEG data may be damaged"))
 
 
 def _read(
@@ -146,14 +142,13 @@ def _read(
             pixels = pixels.reshape(shape if image.bands > 1 else shape[:2])  # 1×1 comes as a number
         except _vips().Error as error:
             raise PictureError(_why_undecoded(seen.name, _reason(error))) from error
-        carried = _carried(image)
+        carried = _carried(image, seen.beside, is_turned=seen.orientation > 1)
+        unkept = ("HDR gain map",) if "gainmap-data" in image.get_fields() else ()
     if seen.orientation > 1:
         upright = [_upright(page, seen.orientation) for page in np.split(pixels, count)]
         pixels = upright[0] if count == 1 else np.concatenate(upright)
     resolution = (image.xres, image.yres) if seen.orientation < 5 else (image.yres, image.xres)
-    if seen.kind == "Tiff":
-        carried.pop("iptc-data", None)  # half of it, or with its bytes turned
-    return Picture(pixels, carried | seen.tags, resolution, count)
+    return Picture(pixels, carried, resolution, count, (*seen.beside.unkept, *unkept))
 
 
 def look(file: str | os.PathLike[str] | bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[tuple[int, ...], int]:
@@ -172,19 +167,17 @@ class _Seen:
 
     Attributes:
         name: of the file.
-        kind: by its content.
         image: gray or RGB, not yet upright.
         pages: or frames.
         orientation: of EXIF, 1 to 8.
-        tags: that libvips does not read.
+        beside: what libvips does not tell.
     """
 
     name: str
-    kind: str
     image: pyvips.Image
     pages: int
     orientation: int
-    tags: dict[str, bytes]
+    beside: Beside
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -203,9 +196,11 @@ def _looked_into(
     name = "standard input" if isinstance(file, bytes) else os.fspath(file)
     with _source_of(file) as source, _damage_named(name):
         kind = _kind(name, source)
-        tags = _tags_of_tiff(name, file) if kind == "Tiff" else {}
-        image = _opened(name, source, {"fail_on": fail_on} if kind in _WARNING_LOADERS else {})
-        _refuse_what_libvips_passes_over(name, kind, file)
+        options: dict[str, Any] = {"fail_on": fail_on} if kind in _WARNING_LOADERS else {}
+        found = _beside(name, kind, file)
+        image = _opened(name, source, options)
+        if found.damage is not None:
+            raise PictureError(_why_undecoded(name, found.damage))
         count = cast(int, image.get("n-pages")) if "n-pages" in image.get_fields() else 1
         if count > 1 and not pages:
             raise PictureError(f"{name}: holds {count} pages or frames; give a file with one picture.")
@@ -217,14 +212,16 @@ def _looked_into(
                 "(--max-megapixels)."
             )
         if count > 1:
-            image = _opened(name, source, {"n": -1}, split=True)
-        _refuse_what_would_be_lost(name, image)
+            image = _opened(name, source, options | {"n": -1}, split=True)
+            if kind == "Tiff":
+                found = _beside_pages(name, file, count, found)
+        _refuse_what_would_be_lost(name, image, found)
         try:
-            image = _gray_or_rgb(image)
+            image = _gray_or_rgb(_with_stated_colours(name, image, found))
         except _vips().Error as error:
             raise PictureError(_why_undecoded(name, _reason(error))) from error
         orientation = cast(int, image.get("orientation")) if "orientation" in image.get_fields() else 1
-        yield _Seen(name, kind, image, count, orientation, tags)
+        yield _Seen(name, image, count, orientation, found)
 
 
 def format_of(file: str | os.PathLike[str] | bytes) -> Format:
@@ -251,32 +248,30 @@ def _stream_of(name: str, file: str | os.PathLike[str] | bytes) -> Generator[Bin
         raise PictureError(f"{name}: cannot be read ({error.strerror}); check the disk.") from error
 
 
-def _tags_of_tiff(name: str, file: str | os.PathLike[str] | bytes) -> dict[str, bytes]:
-    """EXIF and IPTC of a TIFF file, of which libvips reads none and half, as blocks under libvips' names.
-
-    Raises:
-        PictureError: the file is a camera's, of which libvips reads a preview at best.
-    """
+def _beside(name: str, kind: str, file: str | os.PathLike[str] | bytes) -> Beside:
     with _stream_of(name, file) as stream:
-        if metadata.is_raw(stream):
-            raise PictureError(
-                f"{name}: a camera's raw file, or only a preview of what follows it; develop it to TIFF or JPEG."
-            )
-        exif, iptc = metadata.exif_of_tiff(stream), metadata.iptc_of_tiff(stream)
-    found = {"exif-data": exif, "iptc-data": None if iptc is None else metadata.iptc_block(iptc)}
-    return {name: block for name, block in found.items() if block is not None}
+        return beside.look(name, kind, stream)
 
 
-def _refuse_what_libvips_passes_over(name: str, kind: str, file: str | os.PathLike[str] | bytes) -> None:
-    if kind == "Png":
-        with _stream_of(name, file) as stream:
-            frames = chunks.png_frames(stream)
-        if frames > 1:
-            raise PictureError(f"{name}: a PNG of {frames} frames, of which libvips reads one; give it as WebP.")
-    if kind == "Nsgif":
-        with _stream_of(name, file) as stream:
-            if not chunks.gif_is_whole(stream):
-                raise PictureError(_why_undecoded(name, "its last frames are missing"))
+def _beside_pages(name: str, file: str | os.PathLike[str] | bytes, pages: int, first: Beside) -> Beside:
+    """What stands beside all pages of a TIFF file; it is written back with the first."""
+    with _stream_of(name, file) as stream:
+        tags = metadata.tags_of_pages(stream, pages)
+    if tags.differ_in_profile:
+        raise PictureError(f"{name}: its pages differ in their colour profiles; split it into one file a page.")
+    return replace(first, unkept=(*first.unkept, "tags of later pages")) if tags.say_more else first
+
+
+def _with_stated_colours(name: str, image: pyvips.Image, found: Beside) -> pyvips.Image:
+    """Given the ICC profile of colours that the file states by numbers alone."""
+    if found.colours is None or "icc-profile-data" in image.get_fields():
+        return image
+    profile = found.colours.profile(name, gray=image.bands < 3)
+    if profile is None:
+        return image
+    coloured: Any = image.copy()
+    coloured.set_type(_vips().GValue.blob_type, "icc-profile-data", profile)
+    return coloured
 
 
 @contextmanager
@@ -336,17 +331,19 @@ def _opened(name: str, source: Any, options: dict[str, Any], *, split: bool = Fa
         ) from error
 
 
-def _refuse_what_would_be_lost(name: str, image: pyvips.Image) -> None:
+def _refuse_what_would_be_lost(name: str, image: pyvips.Image, found: Beside) -> None:
     if image.format not in _DTYPES:
         raise PictureError(f"{name}: has {image.format} samples; give 8 or 16 bits without sign, or floats.")
     if image.bands > (5 if image.interpretation == "cmyk" else 4):
         raise PictureError(f"{name}: has {image.bands} channels; give gray, RGB or CMYK, with or without alpha.")
+    if found.counts_from_white and image.format in ("float", "double"):
+        raise PictureError(f"{name}: floats of which 0 is white; turn them over, so that 0 is black.")
 
 
-def _reason(error: BaseException) -> str:
+def _reason(error: BaseException, *, otherwise: str = "no reason given") -> str:
     """The last line of what libvips says: the nearest to the cause."""
     lines = [line.strip() for line in str(getattr(error, "detail", error)).splitlines() if line.strip()]
-    return lines[-1] if lines else "no reason given"
+    return lines[-1] if lines else otherwise
 
 
 def _why_undecoded(name: str, reason: str) -> str:
@@ -454,27 +451,29 @@ def _gray_or_rgb(image: pyvips.Image) -> pyvips.Image:
     return image.cast("float") if image.format == "double" else image
 
 
-def _carried(image: pyvips.Image) -> dict[str, Any]:
+def _carried(image: pyvips.Image, found: Beside, *, is_turned: bool) -> dict[str, Any]:
     fields = set(image.get_fields())
-    blocks = {name: bytes(cast(bytes, image.get(name))) for name in _CARRIED_BLOCKS if name in fields}
-    names = [name for name in fields if name in _CARRIED_VALUES or name.startswith("png-comment-")]
-    tags = {name.rpartition("-")[2] for name in fields if name.startswith("exif-ifd")}
+    carried: dict[str, Any] = {name: bytes(cast(bytes, image.get(name))) for name in _CARRIED_BLOCKS if name in fields}
+    carried |= found.instead
+    blocks = {name: block for name, block in carried.items() if block is not None}
     if "exif-data" in blocks:
-        exif = blocks.pop("exif-data")
-        blocks |= {"exif-data": metadata.without_thumbnail(exif)} if tags - _EXIF_OF_LIBVIPS else {}
-    if "xmp-data" in blocks:
+        exif = metadata.without_thumbnail(blocks.pop("exif-data"))
+        blocks |= {"exif-data": exif} if metadata.says_something(exif) else {}
+    if "xmp-data" in blocks and is_turned:
         blocks["xmp-data"] = metadata.upright_xmp(blocks["xmp-data"])
     if "iptc-data" in blocks:
         blocks["iptc-data"] = metadata.iptc_block(blocks["iptc-data"])
-    return blocks | {name: image.get(name) for name in sorted(names)}
+    return blocks | {name: image.get(name) for name in _CARRIED_VALUES if name in fields}
 
 
 def lost(picture: Picture, format: Format) -> list[str]:
-    """What the picture has and a file of this format will not: metadata, HDR gain map, depth, transparency, timing.
+    """What the picture's file has and a file of this format will not: metadata, depth, transparency, timing.
 
     A colour profile is applied where it cannot be kept.
     """
-    found: list[str] = []
+    found = [*picture.unkept]
+    if "png-texts" in picture.carried and format.name != "png":
+        found.append("PNG texts")
     for name in _CARRIED_BLOCKS:
         block = picture.carried.get(name)
         kind = name.partition("-")[0]
@@ -656,8 +655,8 @@ def write_rows(
             image = _in_colour(image, format, picture.carried.get("icc-profile-data"))
             with temporary.open("w+b") as file:
                 start = _start_of(format, picture, (height // picture.pages, width))
-                xmp = _xmp_of_png(picture) if format.name == "png" else b""
-                file.write(start + bytes(len(xmp)))
+                png_chunks = _chunks_of_png(picture) if format.name == "png" else b""
+                file.write(start + bytes(len(png_chunks)))
                 file.flush()
                 target = pyvips.Target.new_to_descriptor(file.fileno())
                 raw_bytes = height * width * channels * dtype.itemsize
@@ -671,8 +670,8 @@ def write_rows(
                 if start:
                     file.seek(len(start))
                     file.write(bytes(2))
-                if xmp:
-                    chunks.put_after_png_header(file, xmp)
+                if png_chunks:
+                    chunks.put_after_png_header(file, png_chunks)
                 if format.name == "tiff":
                     _embed_in_tiff(file, picture, (height // picture.pages, width))
                 os.fsync(file.fileno())
@@ -695,10 +694,10 @@ def _start_of(format: Format, picture: Picture, size: tuple[int, int]) -> bytes:
     return metadata.jpeg_start(exif, size=size, pixels_per_mm=picture.pixels_per_mm) or b""
 
 
-def _xmp_of_png(picture: Picture) -> bytes:
-    """A chunk with XMP as its specification asks for it: not compressed, which libvips would do."""
+def _chunks_of_png(picture: Picture) -> bytes:
+    """Texts as they were, and XMP, which libvips would compress."""
     xmp = picture.carried.get("xmp-data")
-    return b"" if xmp is None else chunks.international_text("XML:com.adobe.xmp", xmp)
+    return picture.carried.get("png-texts", b"") + (b"" if xmp is None else chunks.xmp_chunk(xmp))
 
 
 def _embed_in_tiff(file: BinaryIO, picture: Picture, size: tuple[int, int]) -> None:
@@ -711,11 +710,11 @@ def _embed_in_tiff(file: BinaryIO, picture: Picture, size: tuple[int, int]) -> N
 def _with_carried(image: Any, picture: Picture, format: Format, *, page_height: int) -> pyvips.Image:
     pyvips = _vips()
     for name, value in picture.carried.items():
-        if name == "gainmap-data":  # of a picture half the size; `lost` names it
+        if name == "png-texts":  # see `_chunks_of_png`
             continue
         if name == "iptc-data" and format.name == "tiff":  # libvips would write a quarter; see `_embed_in_tiff`
             continue
-        if name == "xmp-data" and format.name == "png":  # see `_xmp_of_png`
+        if name == "xmp-data" and format.name == "png":  # see `_chunks_of_png`
             continue
         if name == "exif-data" and format.max_exif is not None:
             value = metadata.shortened(value, format.max_exif)

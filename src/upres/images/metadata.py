@@ -22,7 +22,8 @@ _LARGEST_TAGS = 16_000_000  # bytes of all of them; a damaged file may claim mor
 _MOST_TAGS = 65_000  # of a directory; some are added, and 65,535 can be written
 _EXIF_MARK, _PHOTOSHOP_MARK = b"Exif\0\0", b"Photoshop 3.0\0"
 _IPTC_NUMBER, _IPTC_RECORD = 0x0404, b"\x1c"
-_SHOT, _PLACE, _IPTC = 34665, 34853, 33723
+_SHOT, _PLACE, _IPTC, _XMP, _PROFILE = 34665, 34853, 33723, 700, 34675
+_PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0
 _WIDTH, _HEIGHT = 40962, 40963
 _USER_COMMENT, _UTF16_COMMENT = 37510, b"UNICODE\0"
 _NEW_SUBFILE_TYPE, _SUB_DIRECTORIES, _DNG_VERSION = 254, 330, 50706
@@ -34,6 +35,9 @@ _ABOUT_PICTURE = frozenset((270, 271, 272, 305, 306, 315, 316, 18246, 18249, 334
 _FORMAL = frozenset((36864, 37121, 40960, 40961, _WIDTH, _HEIGHT, 40965))
 _LEFT_OUT = frozenset((40965,))  # points to a directory that is not copied
 _ORIENTATION, _THUMBNAIL_AT, _THUMBNAIL_BYTES = 274, 513, 514
+# Orientation, resolution, YCbCrPositioning, and where the shot's and the place's tags are: kept elsewhere, or nothing
+# that a picture would be the poorer without.
+_FORMAL_OF_PICTURE = frozenset((_ORIENTATION, 282, 283, 296, 531, _SHOT, _PLACE))
 _SHORT, _LONG, _UNDEFINED, _POINTER, _LONG8 = 3, 4, 7, 13, 16
 _ONLY_IN_TIFF = frozenset((_POINTER, _LONG8, 17, 18))
 _END = bytes(2)
@@ -202,6 +206,18 @@ def exif_of_tiff(file: BinaryIO) -> bytes | None:
     return _block(picture, shot, place)
 
 
+def says_something(exif: bytes) -> bool:
+    """Whether an EXIF block has more than what follows from the picture, such as its size and orientation."""
+    file = io.BytesIO(exif.removeprefix(_EXIF_MARK))
+    _, shot, place = _directories(file)
+    try:
+        form, first = _opened(file)
+        picture = form.directory(file, first, None, _LARGEST_TAGS)
+    except _NOTHING_THERE:
+        return False
+    return bool(picture.keys() - _FORMAL_OF_PICTURE or place or shot.keys() - _FORMAL)
+
+
 def shortened(exif: bytes, most: int) -> bytes | None:
     """An EXIF block of so many bytes at most.
 
@@ -254,6 +270,53 @@ def iptc_of_tiff(file: BinaryIO) -> bytes | None:
         return records if records.startswith(_IPTC_RECORD) else None
     contents = (records, _swapped(records, 4)) if form.order == "<" else (_swapped(records, 4), records)
     return next((content for content in contents if content.startswith(_IPTC_RECORD)), None)
+
+
+def xmp_of_tiff(file: BinaryIO) -> bytes | None:
+    """The XMP packet of a TIFF file's first picture; None where there is none. (libvips hands on the last one's.)"""
+    try:
+        form, first = _opened(file)
+        return form.directory(file, first, {_XMP}, _LARGEST_TAGS)[_XMP].value
+    except (KeyError, *_NOTHING_THERE):
+        return None
+
+
+def has_white_at_zero(file: BinaryIO) -> bool:
+    """Whether a TIFF file's first picture counts from white; libvips turns integers over, and floats not."""
+    try:
+        form, first = _opened(file)
+        tag = form.directory(file, first, {_PHOTOMETRIC}, _LARGEST_TAGS)[_PHOTOMETRIC]
+    except (KeyError, *_NOTHING_THERE):
+        return False
+    return int.from_bytes(tag.value, "little") == _WHITE_IS_ZERO
+
+
+class PageTags(NamedTuple):
+    """What pages of a TIFF file have that their first has not: other colour profiles, more to say."""
+
+    differ_in_profile: bool
+    say_more: bool
+
+
+def tags_of_pages(file: BinaryIO, pages: int) -> PageTags:
+    """Compare so many pages of a TIFF file with the first; of a damaged one, those that can be read."""
+    differ_in_profile, say_more = False, False
+    first: _Directory = {}
+    try:
+        form, at = _opened(file)
+        for number in range(pages):
+            tags = form.directory(file, at, _ABOUT_PICTURE | {_PROFILE, _XMP, _IPTC}, _LARGEST_TAGS)
+            first = dict(tags) if number == 0 else first
+            differ_in_profile |= tags.pop(_PROFILE, None) != first.get(_PROFILE)
+            say_more |= not tags.items() <= first.items()
+            file.seek(at)
+            form.read_records(file)
+            at = form.read_pointer(file)
+            if at == 0:
+                break
+    except _NOTHING_THERE:
+        pass
+    return PageTags(differ_in_profile, say_more)
 
 
 def is_raw(file: BinaryIO) -> bool:
@@ -329,7 +392,7 @@ def without_thumbnail(exif: bytes) -> bytes:
     )
     if at >= _HEADER:
         length = max(0, min(length, len(block) - at))
-        block[at : at + length] = bytes(length)
+        block[at : at + length] = b"" if at + length == len(block) else bytes(length)
     return _EXIF_MARK + bytes(block)
 
 

@@ -1,0 +1,99 @@
+"""What libvips passes over in JPEG files: all but the first of metadata in several segments, comments, more pictures.
+
+Sources: ITU-T T.81, annex B; Adobe's XMP specification, part 3, 1.1.3, and Photoshop File Formats; CIPA DC-007 for
+files of several pictures.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Generator
+from dataclasses import dataclass
+from typing import BinaryIO
+
+_MOST_SEGMENTS = 10_000
+_START_OF_SCAN, _END_OF_IMAGE, _COMMENT, _APP1, _APP2, _APP13 = 0xDA, 0xD9, 0xFE, 0xE1, 0xE2, 0xED
+_WITHOUT_LENGTH = (0x01, *range(0xD0, 0xD9))
+_XMP, _EXTENDED_XMP = b"http://ns.adobe.com/xap/1.0/\0", b"http://ns.adobe.com/xmp/extension/\0"
+_PHOTOSHOP, _SEVERAL_PICTURES = b"Photoshop 3.0\0", b"MPF\0"
+_ENTRIES, _ENTRY_BYTES = 0xB002, 16
+_PREVIEW_TYPE = 1  # of an entry: a large thumbnail
+
+
+@dataclass(frozen=True)
+class JpegParts:
+    """What stands before a JPEG's pixels.
+
+    Attributes:
+        xmp: the packet; None for none.
+        has_extended_xmp: whether more of it stands in segments of its own.
+        photoshop: Photoshop's blocks, IPTC among them, joined, behind their mark; None for none.
+        has_comment: whether there is one.
+        further_pictures: how many follow that are no previews of this one.
+    """
+
+    xmp: bytes | None
+    has_extended_xmp: bool
+    photoshop: bytes | None
+    has_comment: bool
+    further_pictures: int
+
+
+def jpeg_parts(file: BinaryIO) -> JpegParts:
+    """Look through a JPEG's segments up to its pixels; of a damaged one, those that can be found."""
+    xmp: bytes | None = None
+    blocks: list[bytes] = []
+    has_extended_xmp, has_comment, further = False, False, 0
+    for marker, content in _segments(file):
+        if marker == _COMMENT:
+            has_comment = True
+        elif marker == _APP1 and content.startswith(_XMP):
+            xmp = content[len(_XMP) :] if xmp is None else xmp
+        elif marker == _APP1 and content.startswith(_EXTENDED_XMP):
+            has_extended_xmp = True
+        elif marker == _APP2 and content.startswith(_SEVERAL_PICTURES):
+            further = _further_pictures(content[len(_SEVERAL_PICTURES) :])
+        elif marker == _APP13 and content.startswith(_PHOTOSHOP):
+            blocks.append(content[len(_PHOTOSHOP) :])
+    return JpegParts(xmp, has_extended_xmp, _PHOTOSHOP + b"".join(blocks) if blocks else None, has_comment, further)
+
+
+def _segments(file: BinaryIO) -> Generator[tuple[int, bytes]]:
+    """Marker and content of one segment after the other, where these are of the kinds that are looked at."""
+    file.seek(2)
+    for _ in range(_MOST_SEGMENTS):
+        byte = file.read(1)
+        while byte not in (b"", b"\xff"):  # what stands between segments is passed over by decoders too
+            byte = file.read(1)
+        while byte == b"\xff":
+            byte = file.read(1)
+        if byte == b"" or byte[0] in (_START_OF_SCAN, _END_OF_IMAGE):
+            return
+        if byte[0] in _WITHOUT_LENGTH or byte == b"\0":
+            continue
+        length = int.from_bytes(file.read(2), "big") - 2
+        if length < 0:
+            return
+        if byte[0] in (_COMMENT, _APP1, _APP2, _APP13):
+            yield byte[0], file.read(length)
+        else:
+            file.seek(length, os.SEEK_CUR)
+
+
+def _further_pictures(index: bytes) -> int:
+    """How many pictures but the first an index of CIPA DC-007 (5.2.3) lists, previews left out."""
+    order = "little" if index[:2] == b"II" else "big"
+
+    def number(at: int, length: int) -> int:
+        return int.from_bytes(index[at : at + length], order)
+
+    directory = number(4, 4)
+    for i in range(number(directory, 2)):
+        record = directory + 2 + 12 * i
+        if record + 12 > len(index):
+            break
+        if number(record, 2) == _ENTRIES:
+            begins = number(record + 8, 4)
+            entries = range(begins, min(begins + number(record + 4, 4), len(index)), _ENTRY_BYTES)
+            return sum(number(at, 4) >> 16 & 0xFF != _PREVIEW_TYPE for at in entries[1:])
+    return 0

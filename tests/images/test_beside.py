@@ -1,0 +1,338 @@
+"""What libvips misses in a file or mistakes: kept, or named, or refused; judged by other libraries."""
+
+from __future__ import annotations
+
+import io as bytes_io
+import struct
+import subprocess
+import sys
+import zlib
+from pathlib import Path
+
+import numpy as np
+import pillow_heif
+import pytest
+import pyvips
+import tifffile
+from PIL import Image, ImageCms
+from PIL.PngImagePlugin import PngInfo
+
+from upres.images import formats, io
+from upres.images.profiles import Colours
+
+SRGB = pyvips.Image.black(1, 1, bands=3).copy(interpretation="srgb").icc_export(output_profile="srgb")
+P3 = pyvips.Image.black(1, 1, bands=3).copy(interpretation="srgb").icc_export(output_profile="p3")
+SRGB_PROFILE, P3_PROFILE = (bytes(image.get("icc-profile-data")) for image in (SRGB, P3))
+# CSS Color Module Level 4, section 18: from linear Display P3 to linear sRGB.
+P3_TO_SRGB = np.array([[1.2249, -0.2247, 0], [-0.0420, 1.0419, 0], [-0.0197, -0.0786, 1.0979]])
+
+
+def through(source, target):
+    io.write(io.read(source, pages=True), target)
+    return target
+
+
+def lost(source, format):
+    return io.lost(io.read(source, pages=True), formats.named(format))
+
+
+def chunk(kind, content):
+    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+
+def png_with(picture, *chunks):
+    """A PNG with chunks behind its header."""
+    file = bytes_io.BytesIO()
+    Image.fromarray(picture).save(file, "PNG")
+    content = file.getvalue()
+    return content[:33] + b"".join(chunks) + content[33:]
+
+
+def to_light(values):
+    """sRGB's curve, IEC 61966-2-1: [0, 1] to linear."""
+    return np.where(values <= 0.04045, values / 12.92, ((values + 0.055) / 1.055) ** 2.4)
+
+
+def from_light(light):
+    light = np.clip(light, 0, 1)
+    return np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055)
+
+
+def shown(path):
+    """In sRGB, as LittleCMS makes it of the file's profile."""
+    with Image.open(path) as image:
+        profile = ImageCms.ImageCmsProfile(bytes_io.BytesIO(image.info["icc_profile"]))
+        return np.asarray(ImageCms.profileToProfile(image.convert("RGB"), profile, ImageCms.createProfile("sRGB")))
+
+
+def assert_shown_as(path, expected):
+    """Where sRGB has the colour, and above the darkest, which 8 bits of another curve cannot tell apart."""
+    expected = expected * 255
+    is_in = ((expected > 16) & (expected < 250)).all(-1)
+    assert is_in.sum() > 1000
+    assert np.percentile(np.abs(shown(path).astype(int) - expected)[is_in], 99.9) <= 2
+
+
+def test_png_colours_by_numbers_are_kept(tmp_path, photo):
+    """`cICP` for Display P3, `gAMA` for linear light and 1.8, `cHRM` for P3."""
+    values = photo / 255
+    as_p3 = from_light(to_light(values) @ P3_TO_SRGB.T)
+    points = struct.pack(">8I", 31270, 32900, 68000, 32000, 26500, 69000, 15000, 6000)
+    cases = (
+        ([chunk(b"cICP", bytes([12, 13, 0, 1]))], as_p3),
+        ([chunk(b"gAMA", struct.pack(">I", 100_000))], from_light(values)),
+        ([chunk(b"gAMA", struct.pack(">I", 55_556))], from_light(values**1.8)),
+        ([chunk(b"cHRM", points), chunk(b"gAMA", struct.pack(">I", 45_455))], as_p3),
+    )
+    for number, (chunks, expected) in enumerate(cases):
+        content = png_with(photo, *chunks)
+        assert_shown_as(through(content, tmp_path / f"{number}.png"), expected)
+        assert io.lost(io.read(content), formats.named("jpeg")) == []
+    gray = png_with(photo[..., 1], chunk(b"gAMA", struct.pack(">I", 100_000)))
+    through(gray, tmp_path / "gray.png")
+    grays = pyvips.Image.new_from_file(str(tmp_path / "gray.png")).icc_transform("srgb", depth=16)
+    off = np.abs(grays.numpy()[..., 0] / 65_535 - from_light(values[..., 1]))
+    assert off[photo[..., 1] > 16].max() < 0.004
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        [chunk(b"cICP", bytes([1, 13, 0, 1]))],
+        [chunk(b"sRGB", b"\0"), chunk(b"gAMA", struct.pack(">I", 100_000))],
+        [chunk(b"cICP", bytes([1, 13, 0, 1])), chunk(b"gAMA", struct.pack(">I", 100_000))],
+        [chunk(b"gAMA", struct.pack(">I", 45_455))],
+        [chunk(b"gAMA", struct.pack(">I", 0)), chunk(b"cHRM", bytes(32))],
+        [chunk(b"gAMA", struct.pack(">I", 1)), chunk(b"cHRM", b"\xff" * 32)],
+    ],
+)
+def test_what_says_srgb_or_nothing_gets_no_profile(photo, chunks):
+    assert "icc-profile-data" not in io.read(png_with(photo, *chunks)).carried
+
+
+def test_a_profile_comes_before_numbers(tmp_path, photo):
+    file = bytes_io.BytesIO()
+    Image.fromarray(photo).save(file, "PNG", icc_profile=P3_PROFILE)
+    content = file.getvalue()
+    content = content[:33] + chunk(b"gAMA", struct.pack(">I", 100_000)) + content[33:]
+    assert io.read(content).carried["icc-profile-data"] == P3_PROFILE
+
+
+@pytest.mark.parametrize(("transfer", "name"), [(16, "PQ"), (18, "HLG")])
+def test_hdr_without_a_profile_is_refused(photo, transfer, name):
+    with pytest.raises(io.PictureError, match=rf"an HDR picture \({name}\) without a colour profile; convert it"):
+        io.look(png_with(photo, chunk(b"cICP", bytes([9, transfer, 0, 1]))))
+    file = bytes_io.BytesIO()
+    pillow_heif.from_bytes("RGB", (64, 64), photo[:64, :64].tobytes()).save(
+        file, color_primaries=9, transfer_characteristics=transfer, matrix_coefficients=9, full_range_flag=1
+    )
+    with pytest.raises(io.PictureError, match=name):
+        io.read(file.getvalue())
+
+
+def test_colours_of_heic_by_numbers_are_kept(tmp_path, photo):
+    picture = pillow_heif.from_bytes("RGB", (451, 300), photo.tobytes())
+    options = {"matrix_coefficients": 1, "full_range_flag": 1, "quality": -1, "chroma": 444}
+    picture.save(tmp_path / "in.heic", color_primaries=12, transfer_characteristics=13, **options)
+    read = io.read(tmp_path / "in.heic").pixels / 255
+    assert_shown_as(through(tmp_path / "in.heic", tmp_path / "out.png"), from_light(to_light(read) @ P3_TO_SRGB.T))
+    picture.save(tmp_path / "srgb.heic", color_primaries=1, transfer_characteristics=13, **options)
+    assert "icc-profile-data" not in io.read(tmp_path / "srgb.heic").carried
+
+
+def test_profiles_of_video_colours_are_those_that_others_made(photo):
+    """Display P3's and sRGB's as they come with libvips, by LittleCMS."""
+
+    def in_lab(profile):
+        source = ImageCms.ImageCmsProfile(bytes_io.BytesIO(profile))
+        lab = ImageCms.profileToProfile(
+            Image.fromarray(photo), source, ImageCms.createProfile("LAB"), renderingIntent=1, outputMode="LAB"
+        )
+        values = np.asarray(lab).astype(int)
+        return np.stack([values[..., 0], *(((values[..., i] + 128) % 256) for i in (1, 2))], axis=-1)
+
+    made = Colours.of_video(12, 13).profile("a.png", gray=False)
+    assert made is not None
+    assert np.abs(in_lab(made) - in_lab(P3_PROFILE)).max() <= 2
+
+
+def test_texts_of_png_stay_as_they_are(tmp_path, photo):
+    """Latin-1, UTF-8 with its language, compressed, more than libvips keeps, and behind the pixels."""
+    texts = PngInfo()
+    texts.add_text("Title", "Grüße")
+    texts.add_text("parameters", "Steps: 20, 日本", zip=True)
+    texts.add_itxt("Comment", "Grüße 日本", lang="de", tkey="Kommentar")
+    texts.add_text("Long", "x" * 10_000, zip=True)
+    for i in range(80):
+        texts.add_text(f"Number {i}", str(i))
+    texts.add_text("Last", "behind the pixels", zip=False)
+    Image.fromarray(photo).save(tmp_path / "in.png", pnginfo=texts)
+    content = (tmp_path / "in.png").read_bytes()
+    (tmp_path / "in.png").write_bytes(content[:-12] + chunk(b"tEXt", b"Late\0behind the pixels") + content[-12:])
+    with (
+        Image.open(tmp_path / "in.png") as source,
+        Image.open(through(tmp_path / "in.png", tmp_path / "out.png")) as out,
+    ):
+        source.load()
+        out.load()
+        assert out.text == source.text
+        assert out.text["Comment"].lang == "de"
+        assert out.text["Late"] == "behind the pixels"
+        assert len(out.text) == 86
+        np.testing.assert_array_equal(np.asarray(out), photo)
+    assert lost(tmp_path / "out.png", "png") == []
+    assert lost(tmp_path / "out.png", "webp") == ["PNG texts"]
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="measures memory as Linux states it")
+def test_texts_that_fill_the_memory_are_refused(tmp_path):
+    """A file of 0.7 MB that unpacks to 750 MB."""
+    bomb = chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes([65]) * 7_500_000, 9))
+    (tmp_path / "bomb.png").write_bytes(png_with(np.zeros((64, 64, 3), np.uint8), *[bomb] * 100))
+    call = (
+        "import sys; from pathlib import Path; from upres.images import io\n"
+        "try: io.look(sys.argv[1])\n"
+        "except io.PictureError as error: print(error)\n"
+        "print(next(line for line in Path('/proc/self/status').read_text().splitlines() if 'VmHWM' in line))"
+    )
+    path = str(tmp_path / "bomb.png")
+    done = subprocess.run([sys.executable, "-c", call, path], capture_output=True, text=True, check=True)
+    message, peak = done.stdout.splitlines()
+    assert "its texts take more than 16 MB unpacked; write the picture anew without them." in message
+    assert int(peak.split()[1]) < 200_000
+
+
+def jpeg_with(picture, *segments):
+    """A JPEG with segments (marker, content) behind its start."""
+    file = bytes_io.BytesIO()
+    Image.fromarray(picture).save(file, "JPEG", quality=95)
+    written = b"".join(bytes([0xFF, marker]) + struct.pack(">H", len(body) + 2) + body for marker, body in segments)
+    return b"\xff\xd8" + written + file.getvalue()[2:]
+
+
+MAIN = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><d tiff:Orientation="6"/></x:xmpmeta>'
+
+
+@pytest.mark.parametrize("first", ["main", "extension"])
+def test_extended_xmp_is_named_and_does_not_stand_for_the_packet(tmp_path, photo, first):
+    main = (0xE1, b"http://ns.adobe.com/xap/1.0/\0" + MAIN)
+    extension = (0xE1, b"http://ns.adobe.com/xmp/extension/\0" + b"A" * 32 + struct.pack(">II", 5, 0) + b"EEEEE")
+    content = jpeg_with(photo, *((main, extension) if first == "main" else (extension, main)))
+    assert lost(content, "jpeg") == ["extended XMP"]
+    with Image.open(through(content, tmp_path / "out.jpg")) as out:
+        assert out.info["xmp"] == MAIN  # its orientation too, since nothing was turned
+
+
+def test_photoshop_blocks_in_several_segments(tmp_path, photo):
+    caption = b"\x1c\x02\x78\x00\x07A cat !"
+    outline = b"8BIM\x07\xd0\0\0" + struct.pack(">I", 60_000) + bytes(60_000)
+    digest = b"8BIM\x04\x25\0\0" + struct.pack(">I", 16) + bytes(16)
+    iptc = b"8BIM\x04\x04\0\0" + struct.pack(">I", len(caption)) + caption
+    parts = [(0xED, b"Photoshop 3.0\0" + part) for part in (digest, iptc)]
+    for name in ("out.jpg", "out.tif"):
+        assert caption in through(jpeg_with(photo, *parts), tmp_path / name).read_bytes()
+    assert lost(jpeg_with(photo, *parts), "jpeg") == []
+    long = [(0xED, b"Photoshop 3.0\0" + part) for part in (outline, outline, iptc)]
+    assert caption in through(jpeg_with(photo, *long), tmp_path / "long.jpg").read_bytes()
+    assert lost(jpeg_with(photo, *long), "jpeg") == ["Photoshop's blocks"]
+
+
+def test_comments_are_named(tmp_path, photo):
+    assert lost(jpeg_with(photo, (0xFE, b"made by hand")), "jpeg") == ["comment"]
+    Image.fromarray(photo).quantize(16).save(tmp_path / "a.gif", comment="made by hand")
+    assert lost(tmp_path / "a.gif", "gif") == ["comment"]
+    Image.fromarray(photo).quantize(16).save(tmp_path / "b.gif")
+    assert lost(tmp_path / "b.gif", "gif") == []
+    assert lost(jpeg_with(photo), "jpeg") == []
+
+
+def test_further_pictures_of_a_jpeg_are_named(tmp_path, photo):
+    image = Image.fromarray(photo)
+    image.save(tmp_path / "a.mpo", save_all=True, append_images=[image.rotate(90), image.rotate(180)])
+    assert lost(tmp_path / "a.mpo", "jpeg") == ["further pictures"]
+    index = (tmp_path / "a.mpo").read_bytes()
+    begins = index.index(b"MPF\0") + 4
+    record = index.index(struct.pack("<HHI", 0xB002, 7, 48), begins)
+    entries = begins + int.from_bytes(index[record + 8 : record + 12], "little")
+    previews = bytearray(index)
+    for number in (1, 2):
+        previews[entries + 16 * number : entries + 16 * number + 4] = struct.pack("<I", 0x010002)
+    assert lost(bytes(previews), "jpeg") == []
+
+
+def test_exif_of_rare_tags_alone_is_kept(tmp_path, photo):
+    """HostComputer and Rating, which libexif does not know."""
+    exif = Image.Exif()
+    exif[316], exif[18246] = "computer", 4
+    Image.fromarray(photo).save(tmp_path / "in.jpg", exif=exif)
+    with Image.open(through(tmp_path / "in.jpg", tmp_path / "out.jpg")) as out:
+        assert dict(out.getexif()) == {316: "computer", 18246: 4}
+
+
+def test_exif_that_is_long_by_its_thumbnail_alone(tmp_path, photo):
+    thumbnail = b"\xff\xd8" + b"\x55" * 60_000 + b"\xff\xd9"
+    make = b"A maker of cameras\0\0"
+    header = b"MM\0*" + struct.pack(">I", 8)
+    ifd0 = struct.pack(">HHHII", 1, 0x010F, 2, len(make), 56) + struct.pack(">I", 26)
+    ifd1 = struct.pack(">HHHII", 2, 0x0201, 4, 1, 76) + struct.pack(">HHII", 0x0202, 4, 1, len(thumbnail))
+    block = b"Exif\0\0" + header + ifd0 + ifd1 + struct.pack(">I", 0) + make + thumbnail
+    Image.fromarray(photo).save(tmp_path / "in.jpg", exif=block)
+    assert len(io.read(tmp_path / "in.jpg").carried["exif-data"]) < 200
+    for suffix in ("png", "jpg"):
+        with Image.open(through(tmp_path / "in.jpg", tmp_path / f"out.{suffix}")) as out:
+            assert out.getexif()[0x010F].startswith("A maker of cameras")
+    assert lost(tmp_path / "in.jpg", "png") == []
+
+
+def test_a_description_in_latin_1_stays_as_it_is(tmp_path, photo):
+    tag = (270, 2, 13, b"Caf\xe9 de nuit\0", True)
+    tifffile.imwrite(tmp_path / "in.tif", photo, extratags=[tag], photometric="rgb", metadata=None)
+    with Image.open(through(tmp_path / "in.tif", tmp_path / "out.tif")) as out:
+        assert out.tag_v2[270] == "Café de nuit"
+
+
+@pytest.mark.parametrize("profiles", [(None, P3_PROFILE), (P3_PROFILE, None), (P3_PROFILE, SRGB_PROFILE)])
+def test_pages_of_different_profiles_are_refused(tmp_path, photo, profiles):
+    def write(name, *profiles):
+        with tifffile.TiffWriter(tmp_path / name) as tiff:
+            for profile in profiles:
+                tiff.write(photo, photometric="rgb", metadata=None, iccprofile=profile)
+        return tmp_path / name
+
+    with pytest.raises(io.PictureError, match="its pages differ in their colour profiles; split it into one file a pa"):
+        io.look(write("mixed.tif", *profiles))
+    same = through(write("same.tif", P3_PROFILE, P3_PROFILE), tmp_path / "out.tif")
+    with tifffile.TiffFile(same) as out:
+        assert [bytes(page.tags[34675].value) for page in out.pages] == [P3_PROFILE] * 2
+    assert lost(same, "tiff") == []
+
+
+def test_what_pages_say_is_that_of_the_first_and_the_rest_is_named(tmp_path, photo):
+    with tifffile.TiffWriter(tmp_path / "in.tif") as tiff:
+        for number in (b"1", b"2"):
+            xmp = MAIN.replace(b"6", number)
+            tiff.write(photo, photometric="rgb", metadata=None, extratags=[(700, 1, len(xmp), xmp, True)])
+    assert lost(tmp_path / "in.tif", "tiff") == ["tags of later pages"]
+    assert io.read(tmp_path / "in.tif", pages=True).carried["xmp-data"] == MAIN.replace(b"6", b"1")
+
+
+def test_floats_that_count_from_white_are_refused(tmp_path):
+    values = np.linspace(0, 1, 64 * 64, dtype=np.float32).reshape(64, 64)
+    tifffile.imwrite(tmp_path / "in.tif", values, photometric="miniswhite")
+    with pytest.raises(io.PictureError, match="floats of which 0 is white; turn them over"):
+        io.read(tmp_path / "in.tif")
+    tifffile.imwrite(tmp_path / "whole.tif", (values * 255).astype(np.uint8), photometric="miniswhite")
+    assert io.read(tmp_path / "whole.tif").pixels[0, 0] == 255
+
+
+def test_damaged_jpeg_data_in_a_tiff_is_warned_of(tmp_path, photo):
+    image = pyvips.Image.new_from_array(photo)
+    image.tiffsave(str(tmp_path / "a.tif"), compression="jpeg", Q=95)
+    assert io.read(tmp_path / "a.tif").warning is None
+    content = bytearray((tmp_path / "a.tif").read_bytes())
+    content[5000:5040] = bytes(40)
+    (tmp_path / "a.tif").write_bytes(content)
+    read = io.read(tmp_path / "a.tif")
+    assert read.warning is not None
+    assert "damaged" in read.warning or "orrupt" in read.warning
+    assert read.pixels.shape == photo.shape
