@@ -15,6 +15,8 @@ from upres.networks.layers import (
     bilinear_phases,
     bilinear_transposed,
     draw_blind_to_brightness,
+    draw_near_identity,
+    draw_pairs,
     exact_transposed_conv,
 )
 
@@ -255,3 +257,41 @@ def test_filters_blind_to_brightness_keep_the_variance_of_what_passes_them(slope
         assert conv(torch.ones(1, 64, 3, 3)).flatten().sub(conv.bias).abs().max() < 1e-4
         x = F.leaky_relu(conv(x) - conv.bias[:, None, None], slope)
     assert 0.7 < x.var() / before < 1.4
+
+
+@pytest.mark.parametrize("channels", [7, 8])
+def test_pairs_of_filters_and_layers_near_identity_lose_nothing(channels):
+    """The picture, and what each filter sees of it, can be told from what comes out behind three layers."""
+    torch.manual_seed(0)
+    first, hidden = nn.Conv2d(1, channels, 3, bias=False), nn.Conv2d(channels, channels, 3, bias=False)
+    draw_pairs(first, norm=2.0)
+    draw_near_identity(hidden, share=0.0)
+    y = torch.rand(2, 1, 20, 20)
+    x = first(y).relu()
+    for _ in range(2):
+        x = hidden(x).relu()
+    pairs = -(-channels // 2)
+    torch.testing.assert_close(x[:, :1], y[..., 3:-3, 3:-3])
+    seen = F.conv2d(y[..., 2:-2, 2:-2], first.weight)
+    torch.testing.assert_close(x[:, : channels - pairs] - x[:, pairs:], seen[:, : channels - pairs])
+    assert first(torch.ones(1, 1, 3, 3))[0, 1:pairs].abs().max() < 1e-5
+
+
+def test_a_layer_near_identity_adds_a_share_of_a_plain_draw():
+    torch.manual_seed(0)
+    conv = nn.Conv2d(64, 64, 3)
+    draw_near_identity(conv, share=0.3)
+    identity = nn.init.dirac_(torch.empty_like(conv.weight))
+    assert (conv.weight - identity).std().item() == pytest.approx(0.3 * (2 / 576) ** 0.5, rel=0.02)
+
+
+def test_hardly_a_channel_of_vdsr_starts_cut_off():
+    torch.manual_seed(0)
+    network = VDSR(scale=2)
+    network.start_as_interpolation()
+    x = network.enlarge(torch.rand(1, 1, 24, 24))
+    for layer in network.body:
+        x = layer(x)
+        if isinstance(layer, nn.ReLU):
+            is_on = (x > 0).float().mean(dim=(0, 2, 3))
+            assert (is_on < 0.01).sum() <= 2

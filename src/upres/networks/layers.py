@@ -65,6 +65,38 @@ def draw_blind_to_brightness(conv: nn.Conv2d, *, slope: float = 0.0) -> None:
     conv.weight -= conv.weight.mean(dim=(1, 2, 3), keepdim=True)
 
 
+@torch.no_grad()
+def draw_pairs(conv: nn.Conv2d, *, norm: float) -> None:
+    """Draw filters in pairs of opposite sign, so that ReLU loses nothing of what they see.
+
+    One pair is the picture itself; the others are blind to brightness, which would cut one of a pair off all over.
+
+    Args:
+        conv: of one input channel, with filters of odd size; of an odd number, the last lacks its opposite. Its biases
+            stay.
+        norm: of each filter but the first pair's, which passes the picture on as it is.
+    """
+    filters = torch.randn(-(-conv.out_channels // 2), *conv.weight.shape[1:])
+    filters -= filters.mean(dim=(1, 2, 3), keepdim=True)
+    filters *= norm / filters.flatten(1).norm(dim=1)[:, None, None, None]
+    filters[:1] = 0
+    filters[0, 0, conv.weight.shape[2] // 2, conv.weight.shape[3] // 2] = 1
+    conv.weight.copy_(torch.cat([filters, -filters])[: conv.out_channels])
+
+
+@torch.no_grad()
+def draw_near_identity(conv: nn.Conv2d, *, share: float) -> None:
+    """Draw a hidden layer that, behind ReLU, hands on what it is given, and a share of a plain draw after He.
+
+    Args:
+        conv: with as many channels out as in; its biases stay.
+        share: of He's standard deviation (arXiv 1502.01852). DiracNets (Zagoruyko 2017, arXiv 1706.00388) train deep
+            plain networks as such sums.
+    """
+    nn.init.dirac_(conv.weight)
+    conv.weight += share * math.sqrt(2 / conv.weight[0].numel()) * torch.randn_like(conv.weight)
+
+
 def exact_transposed_conv(
     in_channels: int, out_channels: int, kernel_size: int, *, stride: int, bias: bool = True
 ) -> nn.ConvTranspose2d:
