@@ -76,7 +76,7 @@ def draw_pairs(conv: nn.Conv2d, *, norm: float) -> None:
             stay.
         norm: of each filter but the first pair's, which passes the picture on as it is.
     """
-    filters = torch.randn(-(-conv.out_channels // 2), *conv.weight.shape[1:])
+    filters: Tensor = torch.randn(-(-conv.out_channels // 2), *conv.weight.shape[1:])
     filters -= filters.mean(dim=(1, 2, 3), keepdim=True)
     filters *= norm / filters.flatten(1).norm(dim=1)[:, None, None, None]
     filters[:1] = 0
