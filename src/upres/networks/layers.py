@@ -76,9 +76,9 @@ def draw_pairs(conv: nn.Conv2d, *, norm: float) -> None:
             stay.
         norm: of each filter but the first pair's, which passes the picture on as it is.
     """
-    filters: Tensor = torch.randn(-(-conv.out_channels // 2), *conv.weight.shape[1:])
+    filters = torch.randn((-(-conv.out_channels // 2), *conv.weight.shape[1:]))
     filters -= filters.mean(dim=(1, 2, 3), keepdim=True)
-    filters *= norm / filters.flatten(1).norm(dim=1)[:, None, None, None]
+    filters *= norm / filters.square().sum(dim=(1, 2, 3), keepdim=True).sqrt()
     filters[:1] = 0
     filters[0, 0, conv.weight.shape[2] // 2, conv.weight.shape[3] // 2] = 1
     conv.weight.copy_(torch.cat([filters, -filters])[: conv.out_channels])
