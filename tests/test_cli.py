@@ -518,6 +518,43 @@ def test_results_among_the_pictures_are_left_out(picture):
     assert not picture.with_name("photo-x2-x2.png").exists()
 
 
+def test_one_picture_under_two_spellings_is_one(picture, tmp_path):
+    (tmp_path / "link").symlink_to(picture.parent)
+    for other in (picture.parent / ".." / picture.parent.name / picture.name, tmp_path / "link" / picture.name):
+        twice = upres_("upscale", picture, other, "-m", "bicubic", "--overwrite")
+        assert twice.returncode == 2
+        assert "would be written twice; give each picture once" in twice.stderr
+    assert upres_("upscale", picture, "-m", "bicubic").returncode == 0
+    result = tmp_path / "link" / "photo-x2.png"
+    done = upres_("upscale", result, picture, "-m", "bicubic", "--overwrite")
+    assert f"{result}: left out, being what another of these pictures becomes." in done.stderr
+
+
+def test_a_folder_that_no_result_came_into_is_taken_away(tmp_path, photo):
+    (tmp_path / "bad.png").write_text("no picture")
+    io.write(Picture(photo[:20, :30]), tmp_path / "a.png")
+    assert upres_("upscale", "bad.png", "-o", "new/", "-m", "bicubic", cwd=tmp_path).returncode == 1
+    assert not (tmp_path / "new").exists()
+    assert upres_("upscale", "bad.png", "a.png", "-o", "new/", "-m", "bicubic", cwd=tmp_path).returncode == 1
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["a-x2.png"]
+
+
+@pytest.mark.parametrize("as_folder", [True, False])
+def test_a_dry_run_with_an_unknown_model_fails_too(picture, as_folder):
+    source = picture.parent if as_folder else picture
+    done = upres_("upscale", source, "-m", "espnc", "--dry-run")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "unknown model 'espnc'; did you mean espcn" in done.stderr
+
+
+@pytest.mark.skipif(os.name != "posix", reason="closes standard output as a shell does")
+def test_a_closed_standard_output_is_one_sentence(picture):
+    call = [sys.executable, "-m", "upres", "upscale", str(picture), "-o", "-", "-m", "bicubic"]
+    done = subprocess.run(["/bin/sh", "-c", '"$@" >&-', "sh", *call], stderr=subprocess.PIPE, text=True, timeout=300)
+    assert done.returncode == 2
+    assert "upres: -o - writes to standard output, which is closed; give -o FILE." in done.stderr
+
+
 def test_ending_and_format_have_to_agree(picture, tmp_path):
     done = upres_("upscale", picture, "-o", tmp_path / "a.jpg", "--format", "png")
     assert done.returncode == 2
@@ -534,11 +571,11 @@ def test_a_full_standard_output_is_one_sentence(picture):
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.skipif(os.name != "posix", reason="needs signals")
 def _heed_interrupts():
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # tests that run in the background inherit that it is ignored
 
 
+@pytest.mark.skipif(os.name != "posix", reason="needs signals")
 @pytest.mark.parametrize("as_folder", [True, False])
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_leaves_nothing(tmp_path, photo, number, as_folder):

@@ -130,6 +130,40 @@ def test_name_clashes_and_long_names(tree, tmp_path):
         folders.mirrored(sources, Path("in"), Path("out"), Encoding(format="png"))
 
 
+def test_names_that_differ_by_case_are_two_where_the_disk_says_so(tmp_path, photo):
+    root = tmp_path / "in"
+    root.mkdir()
+    for name in ("A.png", "a.png"):
+        io.write(Picture(photo[:20, :30]), root / name, overwrite=True)
+    names = sorted(path.name for path in root.iterdir())
+    done = upres_(root, "-o", tmp_path / "out", "-m", "bicubic")
+    assert (done.returncode, sorted(files(tmp_path / "out"))) == (0, names)
+
+
+def test_names_that_differ_by_case_are_refused_where_they_are_one(tmp_path, monkeypatch):
+    sources = [Path("in/A.png"), Path("in/a.png")]
+    monkeypatch.setattr(folders, "_ignores_case", lambda _: True)
+    with pytest.raises(UsageError, match=r"A\.png and in/a\.png would both become out/a\.png; rename one"):
+        folders.mirrored(sources, Path("in"), Path("out"), Encoding())
+
+
+def test_a_folder_in_the_way_of_a_result_is_named(tree, tmp_path):
+    (tmp_path / "out" / "a.jpg").mkdir(parents=True)
+    for more in (["--overwrite"], []):
+        done = upres_(tree, "-o", tmp_path / "out", "-m", "bicubic", "--json", *more)
+        assert (done.returncode, statuses(done)["failed"]) == (1, 1)
+        assert "a.jpg: this is a folder; name another folder for the results with -o." in done.stderr
+
+
+def test_brackets_in_the_name_of_a_folder_are_no_wildcards(tree, tmp_path):
+    (tree / "[2020] x").mkdir()
+    (tree / "a.png").rename(tree / "[2020] x" / "a.png")
+    for pattern in ("[2020] x/*.png", "[[]2020] x/*.png", "[[]*/a.png"):
+        out = tmp_path / f"out-{len(pattern)}"
+        assert upres_(pattern, "-o", out, "-m", "bicubic", cwd=tree).returncode == 0
+        assert [Path(name).name for name in files(out)] == ["a.png"]
+
+
 def test_dry_run_says_and_does_nothing(tree, tmp_path):
     done = upres_(tree, "-o", tmp_path / "out", "--dry-run")
     assert done.returncode == 0

@@ -15,7 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -77,6 +77,7 @@ def upscale(
 ) -> None:
     """Enlarge pictures faithfully."""
     from upres.images.formats import Encoding
+    from upres.inference import loading
     from upres.inference.enlarging import Settings, free_memory
     from upres.inference.sizes import Wanted, parse_fit
 
@@ -107,6 +108,8 @@ def upscale(
         json=json,
         verbose=verbose,
     )
+    if dry_run:
+        loading.scales(model)  # names one that is not there
     if _STREAM in pictures or out == _STREAM:
         _stream(call, pictures, out)
     elif any(os.path.isdir(picture) or _is_pattern(picture) for picture in pictures):
@@ -179,18 +182,23 @@ def _named(pictures: list[str], out: str | None, wanted: Wanted, encoding: Encod
         except UsageError:
             io.check_input(picture)  # a picture that is missing is the first to be named
             raise
-    targets = [job.target for job in jobs]
     itself = next((j.source for j in jobs if j.source == j.target or _is_one_file(j.source, j.target)), None)
     if itself is not None:
         raise UsageError(f"{itself}: would be replaced by its own result; name another file with -o.")
-    results = [job for job in jobs if job.source in targets]
+    targets = [_place(job.target) for job in jobs]
+    results = [job for job in jobs if _place(job.source) in targets]
     for result in results:
         print(f"upres: {result.source}: left out, being what another of these pictures becomes.", file=sys.stderr)
     jobs = [job for job in jobs if job not in results]
-    twice = next((target for target in targets if targets.count(target) > 1), None)
+    twice = next((job.target for job in jobs if targets.count(_place(job.target)) > 1), None)
     if twice is not None:
         raise UsageError(f"{twice}: would be written twice; give each picture once, and those of one name separately.")
     return jobs
+
+
+def _place(path: Path) -> Path:
+    """The one spelling of where a file is or will be; of a link, where that is."""
+    return path.parent.resolve() / path.name
 
 
 def _is_one_file(source: Path, target: Path) -> bool:
@@ -251,7 +259,12 @@ def _files(call: _Call, jobs: list[Job], new_folder: Path | None) -> None:
                     raise
                 yield Outcome(job, "failed", time.perf_counter() - started, error=str(error))
 
-    _report(call, outcomes(), [])
+    try:
+        _report(call, outcomes(), [])
+    finally:
+        if new_folder is not None:
+            with suppress(OSError):  # unless it holds a result
+                new_folder.rmdir()
 
 
 def _enlarged(enlarger: Enlarger, call: _Call, source: bytes | Path, target: Path, format: FileFormat) -> Done:
@@ -315,6 +328,8 @@ def _stream(call: _Call, pictures: list[str], out: str | None) -> None:
         raise UsageError("- stands for one picture: give it alone, with -o FILE or -o -.")
     if call.dry_run or call.json:
         raise UsageError("--dry-run and --json are for files and folders; leave them out with -.")
+    if out == _STREAM and sys.stdout is None:  # pyright: ignore[reportUnnecessaryComparison]  as after `>&-`
+        raise UsageError("-o - writes to standard output, which is closed; give -o FILE.")
     if out == _STREAM and sys.stdout.isatty():
         raise UsageError("-o - writes a picture's bytes, and this is a terminal; add > FILE, or give -o FILE.")
     source: bytes | Path = sys.stdin.buffer.read() if pictures[0] == _STREAM else Path(pictures[0])

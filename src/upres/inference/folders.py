@@ -11,7 +11,6 @@ from __future__ import annotations
 import errno
 import glob
 import hashlib
-import itertools
 import json
 import logging
 import os
@@ -152,6 +151,7 @@ def plan(root: Path, out: Path, encoding: Encoding) -> Plan:
 def expand(pattern: str, out: Path) -> tuple[Path, list[Path]]:
     """The folder before a pattern's first wildcard, and the picture files that match, `**` for folders of any depth.
 
+    What looks like a wildcard and is the name of a folder stands for that folder.
     `**` does not follow linked folders, which may lead back. Hidden files and folders match only where the pattern
     names them; what lies in the output folder, and in those of other calls, is left out.
 
@@ -159,7 +159,11 @@ def expand(pattern: str, out: Path) -> tuple[Path, list[Path]]:
         UsageError: `..` behind a wildcard, or an output folder that holds the pictures.
     """
     parts = Path(pattern).parts
-    fixed = Path(*itertools.takewhile(lambda part: not glob.has_magic(part), parts))
+    fixed = Path()
+    for part in parts:
+        if glob.has_magic(part) and not (fixed / part).is_dir():
+            break
+        fixed /= part
     wildcards = parts[len(fixed.parts) :]
     if ".." in wildcards:
         raise UsageError(f"{pattern}: has .. behind a wildcard; write the folder that is meant before it.")
@@ -199,13 +203,14 @@ def mirrored(sources: Iterable[Path], root: Path, out: Path, encoding: Encoding)
         if uses[str(target).casefold()] > 1 and target != path:
             targets[i] = path.with_name(path.name + target.suffix)
     jobs: dict[str, Job] = {}
+    ignores_case = _ignores_case(out)
     for source, target in zip(sources, targets, strict=True):
         format = formats.named(encoding.format) if encoding.format else formats.of_suffix(target)
         assert format is not None
         job = Job(source, out / target, format)
         if _identity(job.target) is not None and _identity(job.target) == _identity(source):
             raise UsageError(f"{source}: would be replaced by its own result; name another folder with -o.")
-        other = jobs.setdefault(str(target).casefold(), job)
+        other = jobs.setdefault(str(target).casefold() if ignores_case else str(target), job)
         if other is not job:
             raise UsageError(f"{other.source} and {source} would both become {job.target}; rename one of them.")
     return list(jobs.values())
@@ -217,6 +222,15 @@ def _suffix(path: Path, encoding: Encoding) -> str:
         return path.suffix if own else ".png"
     wanted = formats.named(encoding.format)
     return path.suffix if own is wanted else wanted.suffixes[0]
+
+
+def _ignores_case(folder: Path) -> bool:
+    """Whether names that differ by case are one in a folder; told by the names of it and those that it lies in."""
+    for path in (folder.absolute(), *folder.absolute().parents):
+        swapped = path.name.swapcase()
+        if swapped != path.name and path.exists():
+            return _identity(path.with_name(swapped)) == _identity(path)
+    return True
 
 
 def _identity(path: Path) -> tuple[int, int] | None:
@@ -413,7 +427,9 @@ def prospect(job: Job, settings: Settings, *, max_pixels: int) -> tuple[int, int
 
 
 def _refuse_to_replace(job: Job, made: Made | None, *, overwrite: bool) -> None:
-    """Raise an OutputError if a file is in the way that upres did not make, or made of another picture."""
+    """Raise an OutputError if a folder is in the way, or a file that upres did not make, or made of another picture."""
+    if job.target.is_dir():
+        raise OutputError(f"{job.target}: this is a folder; name another folder for the results with -o.")
     if overwrite or not os.path.lexists(job.target):
         return
     if made is None:
