@@ -16,9 +16,11 @@ import numpy as np
 import pillow_heif
 import pytest
 import pyvips
+import tifffile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 
 from upres.errors import PictureError
 from upres.images import io, metadata
@@ -115,7 +117,39 @@ def seeds(tmp_path_factory, photo):
     exif.get_ifd(0x8825)[2] = (47.0, 22.0, 12.34)
     Image.fromarray(small).save(folder / "seed.exif.jpg", exif=exif)
     io.write(io.read(folder / "seed.exif.jpg"), folder / "seed.exif.tif")
+    _write_seeds_that_say_much(folder, small)
     return folder
+
+
+def _write_seeds_that_say_much(folder, small):
+    """Texts, colours by numbers, metadata in several segments, several pictures, pages that differ."""
+    picture, xmp = Image.fromarray(small), b'<x:xmpmeta xmlns:x="adobe:ns:meta/"/>'
+    texts = PngInfo()
+    texts.add_text("Title", "plain")
+    texts.add_text("Comment", "packed " * 9, zip=True)
+    texts.add_itxt("Author", "日本", lang="ja", zip=True)
+    texts.add(b"cICP", bytes([12, 13, 0, 1]))
+    texts.add(b"gAMA", struct.pack(">I", 60_000))
+    texts.add(b"cHRM", struct.pack(">8I", 31270, 32900, 68000, 32000, 26500, 69000, 15000, 6000))
+    picture.save(folder / "seed.texts.png", pnginfo=texts)
+    picture.save(folder / "seed.several.jpg", format="MPO", save_all=True, append_images=[picture.rotate(180)])
+    segments = (
+        (0xFE, b"a comment"),
+        (0xE1, b"http://ns.adobe.com/xap/1.0/\0" + xmp),
+        (0xE1, b"http://ns.adobe.com/xmp/extension/\0" + b"A" * 32 + struct.pack(">II", 5, 0) + b"EEEEE"),
+        (0xED, b"Photoshop 3.0\x008BIM\x04\x25\0\0" + struct.pack(">I", 16) + bytes(16)),
+        (0xED, b"Photoshop 3.0\x008BIM\x04\x04\0\0" + struct.pack(">I", 12) + b"\x1c\x02\x78\x00\x07A cat !"),
+    )
+    content = (folder / "seed.jpg").read_bytes()
+    said = b"".join(bytes([0xFF, marker]) + struct.pack(">H", len(body) + 2) + body for marker, body in segments)
+    (folder / "seed.segments.jpg").write_bytes(content[:2] + said + content[2:])
+    options = {"color_primaries": 12, "transfer_characteristics": 13, "matrix_coefficients": 1, "full_range_flag": 1}
+    heic = pillow_heif.from_bytes("RGB", (64, 48), np.ascontiguousarray(small).tobytes())
+    heic.save(folder / "seed.colours.heic", **options)
+    with tifffile.TiffWriter(folder / "seed.said.tif") as tiff:
+        for number in (1, 2):
+            tags = [(700, 1, len(xmp), xmp, True), (270, 2, None, f"page {number}", True)]
+            tiff.write(small, photometric="rgb", metadata=None, extratags=tags)
 
 
 def test_mutated_files_of_every_format(seeds):

@@ -53,8 +53,10 @@ def png_parts(file: BinaryIO) -> PngParts:
         elif kind in _TEXTS and room > 0:
             content = file.read(min(length, room))
             room -= _unpacked(kind, content, room)
-            if not content.startswith(_XMP_KEYWORD + b"\0"):
-                texts.append(_chunk(kind + content))
+            chunk = _chunk(kind + content)
+            is_whole = file.read(4) == chunk[-4:]
+            if is_whole and not content.startswith(_XMP_KEYWORD + b"\0"):
+                texts.append(chunk)
     return PngParts(frames, _png_colours(stated), b"".join(texts), room > 0)
 
 
