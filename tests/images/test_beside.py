@@ -17,6 +17,7 @@ import tifffile
 from PIL import Image, ImageCms
 from PIL.PngImagePlugin import PngInfo
 
+from upres.errors import PictureError
 from upres.images import formats, io
 from upres.images.profiles import Colours
 
@@ -120,13 +121,13 @@ def test_a_profile_comes_before_numbers(tmp_path, photo):
 
 @pytest.mark.parametrize(("transfer", "name"), [(16, "PQ"), (18, "HLG")])
 def test_hdr_without_a_profile_is_refused(photo, transfer, name):
-    with pytest.raises(io.PictureError, match=rf"an HDR picture \({name}\) without a colour profile; convert it"):
+    with pytest.raises(PictureError, match=rf"an HDR picture \({name}\) without a colour profile; convert it"):
         io.look(png_with(photo, chunk(b"cICP", bytes([9, transfer, 0, 1]))))
     file = bytes_io.BytesIO()
     pillow_heif.from_bytes("RGB", (64, 64), photo[:64, :64].tobytes()).save(
         file, color_primaries=9, transfer_characteristics=transfer, matrix_coefficients=9, full_range_flag=1
     )
-    with pytest.raises(io.PictureError, match=name):
+    with pytest.raises(PictureError, match=name):
         io.read(file.getvalue())
 
 
@@ -190,9 +191,9 @@ def test_texts_that_fill_the_memory_are_refused(tmp_path):
     bomb = chunk(b"zTXt", b"Comment\0\0" + zlib.compress(bytes([65]) * 7_500_000, 9))
     (tmp_path / "bomb.png").write_bytes(png_with(np.zeros((64, 64, 3), np.uint8), *[bomb] * 100))
     call = (
-        "import sys; from pathlib import Path; from upres.images import io\n"
+        "import sys; from pathlib import Path; from upres.errors import PictureError; from upres.images import io\n"
         "try: io.look(sys.argv[1])\n"
-        "except io.PictureError as error: print(error)\n"
+        "except PictureError as error: print(error)\n"
         "print(next(line for line in Path('/proc/self/status').read_text().splitlines() if 'VmHWM' in line))"
     )
     path = str(tmp_path / "bomb.png")
@@ -299,7 +300,7 @@ def test_pages_of_different_profiles_are_refused(tmp_path, photo, profiles):
                 tiff.write(photo, photometric="rgb", metadata=None, iccprofile=profile)
         return tmp_path / name
 
-    with pytest.raises(io.PictureError, match="its pages differ in their colour profiles; split it into one file a pa"):
+    with pytest.raises(PictureError, match="its pages differ in their colour profiles; split it into one file a pa"):
         io.look(write("mixed.tif", *profiles))
     same = through(write("same.tif", P3_PROFILE, P3_PROFILE), tmp_path / "out.tif")
     with tifffile.TiffFile(same) as out:
@@ -319,7 +320,7 @@ def test_what_pages_say_is_that_of_the_first_and_the_rest_is_named(tmp_path, pho
 def test_floats_that_count_from_white_are_refused(tmp_path):
     values = np.linspace(0, 1, 64 * 64, dtype=np.float32).reshape(64, 64)
     tifffile.imwrite(tmp_path / "in.tif", values, photometric="miniswhite")
-    with pytest.raises(io.PictureError, match="floats of which 0 is white; turn them over"):
+    with pytest.raises(PictureError, match="floats of which 0 is white; turn them over"):
         io.read(tmp_path / "in.tif")
     tifffile.imwrite(tmp_path / "whole.tif", (values * 255).astype(np.uint8), photometric="miniswhite")
     assert io.read(tmp_path / "whole.tif").pixels[0, 0] == 255

@@ -15,7 +15,8 @@ import pyvips
 import tifffile
 from PIL import Image, ImageCms, ImageOps
 
-from upres.images import formats, io, metadata
+from upres.errors import PictureError
+from upres.images import formats, io, metadata, reading
 from upres.images.io import Picture
 
 P3 = pyvips.Image.black(1, 1, bands=3).copy(interpretation="srgb").icc_export(output_profile="p3")
@@ -301,7 +302,7 @@ def test_photos_of_phones_need_an_extra(monkeypatch):
     """The libvips that is installed with upres has no decoder of HEVC."""
     np.testing.assert_allclose(io.read(HEIC).pixels, np.full((64, 64, 3), (10, 100, 200)), atol=3)
     monkeypatch.setitem(sys.modules, "pillow_heif", None)
-    with pytest.raises(io.PictureError, match=r"^standard input: HEIC needs .* pip install 'upres\[heic\]'\.$"):
+    with pytest.raises(PictureError, match=r"^standard input: HEIC needs .* pip install 'upres\[heic\]'\.$"):
         io.read(HEIC)
 
 
@@ -367,11 +368,11 @@ def test_what_is_only_the_first_of_many_is_refused(tmp_path, photo):
         tiff.write(photo, photometric="rgb")
     tifffile.imwrite(tmp_path / "raw.dng", photo, extratags=[(50706, 1, 4, b"\1\4\0\0", True)], photometric="rgb")
     for name in ("raw.nef", "raw.dng"):
-        with pytest.raises(io.PictureError, match="a camera's raw file, or only a preview of what follows it; develop"):
+        with pytest.raises(PictureError, match="a camera's raw file, or only a preview of what follows it; develop"):
             io.read(tmp_path / name, pages=True)
     frames = [Image.fromarray(np.roll(photo, 20 * i, axis=1)) for i in range(3)]
     frames[0].save(tmp_path / "a.png", save_all=True, append_images=frames[1:], duration=50)
-    with pytest.raises(io.PictureError, match="a PNG of 3 frames, of which libvips reads one; give it as WebP"):
+    with pytest.raises(PictureError, match="a PNG of 3 frames, of which libvips reads one; give it as WebP"):
         io.read((tmp_path / "a.png").read_bytes(), pages=True)
 
 
@@ -381,9 +382,9 @@ def test_a_gif_that_is_cut_short_is_refused(tmp_path, photo):
     content = (tmp_path / "a.gif").read_bytes()
     assert io.read(content, pages=True).pages == 4
     for cut in (0.5, 0.9):
-        with pytest.raises(io.PictureError, match="damaged or cut short"):
+        with pytest.raises(PictureError, match="damaged or cut short"):
             io.read(content[: int(len(content) * cut)], pages=True)
-    with pytest.raises(io.PictureError, match="its last frames are missing"):
+    with pytest.raises(PictureError, match="its last frames are missing"):
         io.read(content[:-1], pages=True)
 
 
@@ -399,7 +400,9 @@ def test_a_decoder_that_warns_is_quoted(photo):
 
 
 def test_a_compression_that_is_not_decoded_is_not_called_damage():
-    assert "is encoded in a way that is not decoded" in io._why_undecoded("a", "ZSTD compression is not configured")
+    assert "is encoded in a way that is not decoded" in reading._why_undecoded(
+        "a", "ZSTD compression is not configured"
+    )
 
 
 def test_gif_has_the_colours_of_the_profile_that_it_cannot_hold(tmp_path):
@@ -547,7 +550,7 @@ def test_pages_of_different_sizes_are_named(tmp_path):
     with tifffile.TiffWriter(tmp_path / "in.tif") as tiff:
         tiff.write(np.zeros((20, 30), np.uint8))
         tiff.write(np.zeros((10, 30), np.uint8))
-    with pytest.raises(io.PictureError, match=r"its pages cannot be read together .* split it into one file a page"):
+    with pytest.raises(PictureError, match=r"its pages cannot be read together .* split it into one file a page"):
         io.read(tmp_path / "in.tif", pages=True)
 
 

@@ -283,9 +283,9 @@ class FinishedFolder:
             DataError: no file, or several, have the picture's name.
             PictureError: the file cannot be read.
         """
-        from upres.images import io
+        from upres.images import formats, io
 
-        files = [f for f in sorted(self._folder.iterdir()) if f.suffix.lower() in io.SUFFIXES]
+        files = [f for f in sorted(self._folder.iterdir()) if f.suffix.lower() in formats.SUFFIXES]
         named = [f for f in files if f.stem == image] or [
             f for f in files if f.stem.startswith(image) and not f.stem[len(image)].isalnum()
         ]

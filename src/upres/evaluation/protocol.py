@@ -155,11 +155,13 @@ def picture_files(folder: Path) -> list[Path]:
     Raises:
         DataError: the folder is missing or holds no picture.
     """
-    from upres.images import io
+    from upres.images import formats
 
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder; give the folder that holds the test pictures.")
-    files = sorted(p for p in folder.iterdir() if p.suffix.lower() in io.SUFFIXES and p.is_file() and p.name[0] != ".")
+    files = sorted(
+        p for p in folder.iterdir() if p.suffix.lower() in formats.SUFFIXES and p.is_file() and p.name[0] != "."
+    )
     if not files:
         raise DataError(f"{folder}: no pictures in it; give the folder that holds the test pictures.")
     return files
