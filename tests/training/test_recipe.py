@@ -10,6 +10,7 @@ from upres import recipes
 from upres.errors import UsageError
 from upres.networks import NETWORKS
 from upres.recipes import PAPER_RECIPES, RECIPES
+from upres.training.loop import _parameter_groups
 from upres.training.recipe import Recipe
 
 GOOD = Recipe(network="fsrcnn", scale=2, steps=1000, warmup=100, settle=200, learning_rate=1.0)
@@ -133,3 +134,13 @@ def test_networks_that_enlarge_first_keep_the_side_of_their_patches():
     assert (together.scales, together.patch) == ((5, 2, 3, 4), 12)
     assert RECIPES["vdsr"].at_scale(3).patch * 3 == RECIPES["vdsr"].patch * 2
     assert PAPER_RECIPES["espcn"].at_scale(4).patch == 17
+
+
+def test_rates_of_weights_biases_and_what_a_network_has_beside_its_layers():
+    recipe = replace(RECIPES["drcn"], bias_rate=0.05, last_layer="ensemble", last_layer_rate=4.0)
+    network = NETWORKS["drcn"](scale=2)
+    rates = {id(p): group["rate_factor"] for group in _parameter_groups(network, recipe) for p in group["params"]}
+    named = {name: rates[id(parameter)] for name, parameter in network.named_parameters()}
+    assert named.pop("ensemble") == 4.0
+    assert {rate for name, rate in named.items() if name.endswith("weight")} == {1.0}
+    assert {rate for name, rate in named.items() if name.endswith("bias")} == {0.05}

@@ -13,11 +13,13 @@ Notes' form: `embedding_layers=1, reconstruction_layers=1, output_relu=True, ens
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from upres.networks.layers import BicubicEnlarge
+from upres.networks.layers import BicubicEnlarge, draw_near_identity, draw_pairs
 
 
 class DRCN(nn.Module):
@@ -106,5 +108,9 @@ class DRCN(nn.Module):
         self.running = recursions
 
     def start_as_interpolation(self) -> None:
-        """Start from bicubic interpolation: every residual is zero."""
+        """Start from bicubic interpolation: every residual is zero, and every layer sees what the first one does."""
+        first, *embedding = self.embedding
+        draw_pairs(cast(nn.Conv2d, first), norm=2.0)
+        for conv in (*embedding, *self.reconstruction):
+            draw_near_identity(cast(nn.Conv2d, conv), share=0.3)
         nn.init.zeros_(self.last.weight)

@@ -422,7 +422,8 @@ def _parameter_groups(network: Network, recipe: Recipe) -> list[dict[str, Any]]:
     for name, parameter in network.named_parameters():
         is_last = bool(recipe.last_layer) and name.startswith(recipe.last_layer)
         is_weight = parameter.ndim == 4
-        factor = (recipe.last_layer_rate if is_last else 1.0) * (1.0 if is_weight else recipe.bias_rate)
+        is_bias_or_slope = not is_weight and "." in name  # of a layer, not the network's own
+        factor = (recipe.last_layer_rate if is_last else 1.0) * (recipe.bias_rate if is_bias_or_slope else 1.0)
         groups.setdefault((factor, is_weight), []).append(parameter)
     return [
         {"params": parameters, "rate_factor": factor, "is_weight": is_weight}
