@@ -36,14 +36,14 @@ def publish(weights: Path, test_sets: Path, sets: list[str]) -> list[dict[str, A
     for scale in metadata.halos:
         results[scale] = {}
         for dataset in sets:
-            score = evaluate(load(onnx, scale, precision="f32"), test_sets / dataset, scale, model=metadata.network)
+            score = evaluate(load(onnx, scale, precision="f32"), test_sets / dataset, scale, model=metadata.model)
             assert score.ssim is not None
             results[scale][dataset] = [round(score.psnr, 4), round(score.ssim, 4)]
     write(network, replace(metadata, results=results), target)
     about = read_metadata(onnx)
     return [
         {
-            "name": metadata.network,
+            "name": metadata.model,
             "scale": scale,
             "parameters": metadata.parameters,
             "halo": halo,

@@ -9,7 +9,7 @@ import pytest
 from upres import recipes
 from upres.errors import UsageError
 from upres.networks import NETWORKS
-from upres.recipes import PAPER_RECIPES, RECIPES
+from upres.recipes import PAPER_RECIPES, RECIPES, SMALL_RECIPES
 from upres.training.loop import _parameter_groups
 from upres.training.recipe import Recipe
 
@@ -120,11 +120,25 @@ def test_growth_and_supervision_follow_the_step():
     assert [recipe.recursion_loss_at(step) for step in (0, 25, 50, 80)] == [1, 0.5, 0, 0]
 
 
-@pytest.mark.parametrize("recipe", [*RECIPES.values(), *PAPER_RECIPES.values()], ids=lambda r: f"{r.network}-{r.start}")
+@pytest.mark.parametrize(
+    "recipe",
+    [*RECIPES.values(), *SMALL_RECIPES.values(), *PAPER_RECIPES.values()],
+    ids=lambda r: f"{r.model}-{r.start}",
+)
 def test_recipes_can_be_shortened_and_rescaled(recipe):
     assert recipe.with_steps(100).steps == 100
     for scale in (2, 4):
         assert scale in recipe.at_scale(scale).scales
+
+
+def test_variants_are_told_apart_by_name():
+    assert list(SMALL_RECIPES) == ["fsrcnn-s", "srcnn-915", "drrn-s"]
+    names = [SMALL_RECIPES[model].name for model in SMALL_RECIPES]
+    assert names == ["fsrcnn-s-x2", "srcnn-915", "drrn-s"]
+    for model, recipe in SMALL_RECIPES.items():
+        small, usual = (NETWORKS[r.network](scale=2, **r.arguments) for r in (recipe, RECIPES[recipe.network]))
+        sizes = [sum(p.numel() for p in network.parameters()) for network in (small, usual)]
+        assert sizes[0] < sizes[1] / 2, model
 
 
 def test_networks_that_enlarge_first_keep_the_side_of_their_patches():

@@ -181,17 +181,20 @@ def _weights(name: str) -> Path:
 
 
 def _recipe(name: str, kind: RecipeKind) -> Recipe:
-    from upres.recipes import PAPER_RECIPES, RECIPES
+    from upres.recipes import PAPER_RECIPES, RECIPES, SMALL_RECIPES
     from upres.training.recipe import Recipe
 
-    if name in RECIPES:
-        return (RECIPES if kind == "shipped" else PAPER_RECIPES)[name]
-    if not name.endswith(".py"):
-        nearest = difflib.get_close_matches(name, RECIPES, n=1)
-        hint = f"did you mean {nearest[0]}?" if nearest else f"there is {', '.join(RECIPES)}, or give a .py file."
+    shipped = RECIPES | SMALL_RECIPES
+    if name in shipped and kind == "shipped":
+        return shipped[name]
+    if name in PAPER_RECIPES:
+        return PAPER_RECIPES[name]
+    if name not in shipped and not name.endswith(".py"):
+        nearest = difflib.get_close_matches(name, shipped, n=1)
+        hint = f"did you mean {nearest[0]}?" if nearest else f"there is {', '.join(shipped)}, or give a .py file."
         raise UsageError(f"no recipe {name!r}; {hint}")
     if kind == "paper":
-        raise UsageError(f"{name}: --recipe paper is for {', '.join(RECIPES)}; a file has the one RECIPE.")
+        raise UsageError(f"{name}: --recipe paper is for {', '.join(PAPER_RECIPES)}; this one has but ours.")
     try:
         recipe = runpy.run_path(name).get("RECIPE")
     except OSError as error:
@@ -220,7 +223,7 @@ class _progress:
             TimeRemainingColumn(),
             disable=not shown,
         )
-        self._task = self._bar.add_task(f"{recipe.network} ×{recipe.scale}", total=recipe.steps, state="starting")
+        self._task = self._bar.add_task(f"{recipe.model} ×{recipe.scale}", total=recipe.steps, state="starting")
         self._psnr = ""
 
     def __enter__(self) -> Any:

@@ -1,4 +1,4 @@
-"""Recipes by network name: ours, which the shipped weights were made by, and the papers' own."""
+"""Recipes by network: ours, which the shipped weights were made by, and the papers' own; those of variants by model."""
 
 from __future__ import annotations
 
@@ -18,3 +18,4 @@ _MODULES = {
 
 RECIPES: dict[str, Recipe] = {name: module.RECIPE for name, module in _MODULES.items()}
 PAPER_RECIPES: dict[str, Recipe] = {name: module.PAPER for name, module in _MODULES.items()}
+SMALL_RECIPES: dict[str, Recipe] = {recipe.model: recipe for recipe in (fsrcnn.SMALL, srcnn.SMALL, drrn.SMALL)}

@@ -48,7 +48,7 @@ class Estimate:
         hours, minutes = divmod(round(self.seconds / 60), 60)
         return "\n".join(
             [
-                f"{r.network} ×{', ×'.join(map(str, r.scales))}: {self.parameters:,} parameters",
+                f"{r.model} ×{', ×'.join(map(str, r.scales))}: {self.parameters:,} parameters",
                 f"a step: {r.batch} patches of {r.patch}×{r.patch}, {self.flops / 1e9:.2f} GFLOP",
                 f"pace: {self.steps_per_second:.2f} steps/s, {self.flops * self.steps_per_second / 1e9:.0f} GFLOP/s",
                 f"memory: {self.memory / 2**20:.0f} MiB" if self.memory else "memory: unknown",

@@ -47,7 +47,7 @@ def _curves(figure: Any, out: Path, recipe: Recipe, bicubic: float | None) -> An
     rows = read(out)
     steps = [int(row["step"]) for row in rows]
     quality, loss, rate = figure.subplots(3, 1, sharex=True, height_ratios=(2, 2, 1))
-    quality.set_title(f"{recipe.network} ×{recipe.scale}")
+    quality.set_title(f"{recipe.model} ×{recipe.scale}")
     scored = [(int(row["step"]), float(row["psnr"])) for row in rows if row["psnr"]]
     if scored:
         quality.plot(*zip(*scored, strict=True), marker=".", label="validation")
@@ -81,7 +81,7 @@ def _curves(figure: Any, out: Path, recipe: Recipe, bicubic: float | None) -> An
 def _paper_on_the_same(recipe: Recipe, bicubic: float) -> float | None:
     """The paper's PSNR, where the validation pictures are a set that it reports: bicubic's tells them apart."""
     for dataset in ("set5", "set14", "bsd100"):
-        base, paper = (published.find(name, dataset, recipe.scale) for name in ("bicubic", recipe.network))
+        base, paper = (published.find(name, dataset, recipe.scale) for name in ("bicubic", recipe.model))
         if base and paper and abs(base.psnr - bicubic) < 0.01:
             return paper.psnr
     return None

@@ -28,6 +28,7 @@ class Recipe:
         more_scales: further factors that the same weights learn, one after the other, a step each; for the networks
             that work on the enlarged picture. Validation is at `scale`.
         arguments: the network's constructor arguments besides `scale`.
+        variant: what tells networks with other arguments apart: part of the model's name, such as the `s` of FSRCNN-s.
         start: initial weights: `paper` as the network's constructor leaves them, `interpolation` so that the untrained
             network enlarges bilinearly or bicubically, which saves the steps that it takes to find that out.
         growth: pairs (step, recursions): how many recursions of DRCN or units of DRRN are run from that step on. Their
@@ -85,6 +86,7 @@ class Recipe:
     scale: int
     more_scales: tuple[int, ...] = ()
     arguments: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    variant: str = ""
     start: Start = "interpolation"
     growth: tuple[tuple[int, int], ...] = ()
 
@@ -195,9 +197,14 @@ class Recipe:
             raise UsageError(f"recipe has {name} = {getattr(self, name)!r}; it must be {rule}.")
 
     @property
+    def model(self) -> str:
+        """The network's name, and the variant's."""
+        return f"{self.network}-{self.variant}" if self.variant else self.network
+
+    @property
     def name(self) -> str:
-        """Of the weights that it makes: the network, and the scale if there is but one."""
-        return self.network if self.more_scales else f"{self.network}-x{self.scale}"
+        """Of the weights that it makes: the model, and the scale if there is but one."""
+        return self.model if self.more_scales else f"{self.model}-x{self.scale}"
 
     @property
     def scales(self) -> tuple[int, ...]:

@@ -57,6 +57,12 @@ class Metadata:
     init: str | None = None
     results: dict[int, dict[str, list[float]]] = field(default_factory=dict[int, dict[str, list[float]]])
 
+    @property
+    def model(self) -> str:
+        """The network's name, and its variant's."""
+        variant = self.recipe.get("variant")
+        return f"{self.network}-{variant}" if variant else self.network
+
     def to_strings(self) -> dict[str, str]:
         """As safetensors and ONNX keep metadata: JSON values under plain keys."""
         return {"format": FORMAT} | {key: json.dumps(value) for key, value in asdict(self).items()}
