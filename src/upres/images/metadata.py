@@ -19,6 +19,7 @@ from typing import BinaryIO, Literal, NamedTuple
 import numpy as np
 
 _LARGEST_TAGS = 16_000_000  # bytes of all of them; a damaged file may claim more
+_LARGEST_TAGS_OF_PAGES = 1_000_000_000  # bytes, read one page after the other
 _MOST_TAGS = 65_000  # of a directory; some are added, and 65,535 can be written
 _EXIF_MARK, _PHOTOSHOP_MARK = b"Exif\0\0", b"Photoshop 3.0\0"
 _IPTC_NUMBER, _IPTC_RECORD = 0x0404, b"\x1c"
@@ -300,19 +301,20 @@ class PageTags(NamedTuple):
 
 def tags_of_pages(file: BinaryIO, pages: int) -> PageTags:
     """Compare so many pages of a TIFF file with the first; of a damaged one, those that can be read."""
-    differ_in_profile, say_more = False, False
+    differ_in_profile, say_more, room = False, False, _LARGEST_TAGS_OF_PAGES
     first: _Directory = {}
     try:
         form, at = _opened(file)
         for number in range(pages):
             tags = form.directory(file, at, _ABOUT_PICTURE | {_PROFILE, _XMP, _IPTC}, _LARGEST_TAGS)
+            room -= sum(_bytes_of(len(tag.value)) for tag in tags.values())
             first = dict(tags) if number == 0 else first
             differ_in_profile |= tags.pop(_PROFILE, None) != first.get(_PROFILE)
             say_more |= not tags.items() <= first.items()
             file.seek(at)
             form.read_records(file)
             at = form.read_pointer(file)
-            if at == 0:
+            if at == 0 or room < 0:
                 break
     except _NOTHING_THERE:
         pass

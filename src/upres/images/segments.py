@@ -12,8 +12,9 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 _MOST_SEGMENTS = 10_000
+_MOST_BETWEEN = 65_536  # bytes between two of them
 _START_OF_SCAN, _END_OF_IMAGE, _COMMENT, _APP1, _APP2, _APP13 = 0xDA, 0xD9, 0xFE, 0xE1, 0xE2, 0xED
-_WITHOUT_LENGTH = (0x01, *range(0xD0, 0xD9))
+_WITHOUT_LENGTH = (0x00, 0x01, *range(0xD0, 0xD9))
 _XMP, _EXTENDED_XMP = b"http://ns.adobe.com/xap/1.0/\0", b"http://ns.adobe.com/xmp/extension/\0"
 _PHOTOSHOP, _SEVERAL_PICTURES = b"Photoshop 3.0\0", b"MPF\0"
 _ENTRIES, _ENTRY_BYTES = 0xB002, 16
@@ -62,22 +63,30 @@ def _segments(file: BinaryIO) -> Generator[tuple[int, bytes]]:
     """Marker and content of one segment after the other, where these are of the kinds that are looked at."""
     file.seek(2)
     for _ in range(_MOST_SEGMENTS):
-        byte = file.read(1)
-        while byte not in (b"", b"\xff"):  # what stands between segments is passed over by decoders too
-            byte = file.read(1)
-        while byte == b"\xff":
-            byte = file.read(1)
-        if byte == b"" or byte[0] in (_START_OF_SCAN, _END_OF_IMAGE):
+        marker = _next_marker(file)
+        if marker in (None, _START_OF_SCAN, _END_OF_IMAGE):
             return
-        if byte[0] in _WITHOUT_LENGTH or byte == b"\0":
+        if marker in _WITHOUT_LENGTH:
             continue
         length = int.from_bytes(file.read(2), "big") - 2
         if length < 0:
             return
-        if byte[0] in (_COMMENT, _APP1, _APP2, _APP13):
-            yield byte[0], file.read(length)
+        if marker in (_COMMENT, _APP1, _APP2, _APP13):
+            yield marker, file.read(length)
         else:
             file.seek(length, os.SEEK_CUR)
+
+
+def _next_marker(file: BinaryIO) -> int | None:
+    """The next marker; what stands between segments is passed over, as decoders do."""
+    at = file.tell()
+    window = file.read(_MOST_BETWEEN)
+    begins = window.find(b"\xff")
+    rest = window[begins:].lstrip(b"\xff") if begins >= 0 else b""
+    if not rest:
+        return None
+    file.seek(at + len(window) - len(rest) + 1)
+    return rest[0]
 
 
 def _further_pictures(index: bytes) -> int:
