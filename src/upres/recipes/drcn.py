@@ -36,7 +36,7 @@ RECIPE = Recipe(
     clip=1.0,
     settle=200,
     rescale=(1.0, 0.8, 0.6),
-    validate_every=500,
+    validate_every=3_900,
 )
 
 PAPER = Recipe(

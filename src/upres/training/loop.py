@@ -468,6 +468,8 @@ def _share(fabric: Fabric, batch: Tensor) -> Tensor:
 
 def _require_same_run(out: Path, *, began: dict[str, Any], asked: dict[str, Any]) -> None:
     then, now = (origin["recipe"] | {k: origin[k] for k in ("data", "validation")} for origin in (began, asked))
+    if now["schedule"] != "plateau":
+        del now["validate_every"]  # it decides nothing but how often one looks
     _require_same(then, now, f"{out}: was begun with", "resume with the same, or start elsewhere with --out.")
 
 
