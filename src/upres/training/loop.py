@@ -16,7 +16,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
 from types import FrameType
 from typing import Any, cast
@@ -474,7 +474,11 @@ def _require_same_run(out: Path, *, began: dict[str, Any], asked: dict[str, Any]
 
 
 def _require_same(then: dict[str, Any], now: dict[str, Any], what: str, hint: str) -> None:
-    """Raise a UsageError that names the first field that differs, and both its values."""
+    """Raise a UsageError that names the first field that differs, and both its values.
+
+    A field that recipes had not yet when a run began had then what is its default now.
+    """
+    then = {f.name: f.default for f in fields(Recipe) if f.default is not MISSING} | then
     for name, value in now.items():
         if then.get(name) != value:
             raise UsageError(f"{what} {name} = {then.get(name)!r}, not {value!r}; {hint}")
