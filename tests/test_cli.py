@@ -530,6 +530,27 @@ def test_one_picture_under_two_spellings_is_one(picture, tmp_path):
     assert f"{result}: left out, being what another of these pictures becomes." in done.stderr
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["loop/a.png"],
+        ["photo.png", "-o", "loop/x.png"],
+        ["photo.png", "-o", "loop/"],
+        [".", "-o", "loop"],
+        [".", "-o", "a" * 300],
+        ["?" * 300, "-o", "out"],
+        ["[" + "a" * 300 + "]", "-o", "out"],
+        ["***.jpg", "-o", "out"],
+    ],
+)
+def test_names_that_lead_nowhere_are_one_sentence(picture, arguments):
+    (picture.parent / "loop").symlink_to("loop")
+    done = upres_("upscale", *arguments, "-m", "bicubic", cwd=picture.parent)
+    assert done.returncode in (1, 2)
+    assert done.stderr.startswith("upres: ")
+    assert "Traceback" not in done.stderr
+
+
 def test_a_folder_that_no_result_came_into_is_taken_away(tmp_path, photo):
     (tmp_path / "bad.png").write_text("no picture")
     io.write(Picture(photo[:20, :30]), tmp_path / "a.png")

@@ -18,7 +18,7 @@ from PIL import Image, ImageCms
 from PIL.PngImagePlugin import PngInfo
 
 from upres.errors import PictureError
-from upres.images import formats, io
+from upres.images import boxes, formats, io
 from upres.images.profiles import Colours
 
 SRGB = pyvips.Image.black(1, 1, bands=3).copy(interpretation="srgb").icc_export(output_profile="srgb")
@@ -41,12 +41,12 @@ def chunk(kind, content):
     return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
 
-def png_with(picture, *chunks):
-    """A PNG with chunks behind its header."""
+def png_with(picture, *chunks, behind_pixels=(), **options):
+    """A PNG with chunks behind its header, and behind its pixels."""
     file = bytes_io.BytesIO()
-    Image.fromarray(picture).save(file, "PNG")
+    Image.fromarray(picture).save(file, "PNG", **options)
     content = file.getvalue()
-    return content[:33] + b"".join(chunks) + content[33:]
+    return content[:33] + b"".join(chunks) + content[33:-12] + b"".join(behind_pixels) + content[-12:]
 
 
 def to_light(values):
@@ -105,6 +105,7 @@ def test_png_colours_by_numbers_are_kept(tmp_path, photo):
         [chunk(b"gAMA", struct.pack(">I", 45_455))],
         [chunk(b"gAMA", struct.pack(">I", 0)), chunk(b"cHRM", bytes(32))],
         [chunk(b"gAMA", struct.pack(">I", 1)), chunk(b"cHRM", b"\xff" * 32)],
+        [chunk(b"gAMA", struct.pack(">I", 100_000))[:-1] + b"?"],  # libpng passes over what its checksum denies
     ],
 )
 def test_what_says_srgb_or_nothing_gets_no_profile(photo, chunks):
@@ -112,16 +113,30 @@ def test_what_says_srgb_or_nothing_gets_no_profile(photo, chunks):
 
 
 def test_a_profile_comes_before_numbers(tmp_path, photo):
-    file = bytes_io.BytesIO()
-    Image.fromarray(photo).save(file, "PNG", icc_profile=P3_PROFILE)
-    content = file.getvalue()
-    content = content[:33] + chunk(b"gAMA", struct.pack(">I", 100_000)) + content[33:]
+    linear = chunk(b"gAMA", struct.pack(">I", 100_000))
+    content = png_with(photo, linear, icc_profile=P3_PROFILE)
     assert io.read(content).carried["icc-profile-data"] == P3_PROFILE
+    assert "icc-profile-data" not in io.read(png_with(photo, behind_pixels=[linear])).carried
+
+
+def test_cicp_comes_before_a_profile_if_a_profile_can_tell_it(photo):
+    """PNG, third edition, table 1; HDR stays what its profile says, as nearly as that can."""
+
+    def profile(*numbers, **options):
+        return io.read(png_with(photo, chunk(b"cICP", bytes(numbers)), **options)).carried.get("icc-profile-data")
+
+    p3 = profile(12, 13, 0, 1)
+    assert profile(12, 13, 0, 1, icc_profile=SRGB_PROFILE) == p3 != SRGB_PROFILE
+    assert profile(1, 13, 0, 1, icc_profile=P3_PROFILE) is None
+    assert profile(9, 16, 0, 1, icc_profile=P3_PROFILE) == P3_PROFILE
+    for numbers, says in (((1, 13, 0, 0), "narrow range"), ((10, 17, 0, 1), "XYZ"), ((9, 9, 0, 1), "logarithmic")):
+        with pytest.raises(PictureError, match=f"its numbers are .*{says}, without a colour profile"):
+            profile(*numbers)
 
 
 @pytest.mark.parametrize(("transfer", "name"), [(16, "PQ"), (18, "HLG")])
 def test_hdr_without_a_profile_is_refused(photo, transfer, name):
-    with pytest.raises(PictureError, match=rf"an HDR picture \({name}\) without a colour profile; convert it"):
+    with pytest.raises(PictureError, match=rf"its numbers are HDR \({name}\), without a colour profile; convert it"):
         io.look(png_with(photo, chunk(b"cICP", bytes([9, transfer, 0, 1]))))
     file = bytes_io.BytesIO()
     pillow_heif.from_bytes("RGB", (64, 64), photo[:64, :64].tobytes()).save(
@@ -139,6 +154,37 @@ def test_colours_of_heic_by_numbers_are_kept(tmp_path, photo):
     assert_shown_as(through(tmp_path / "in.heic", tmp_path / "out.png"), from_light(to_light(read) @ P3_TO_SRGB.T))
     picture.save(tmp_path / "srgb.heic", color_primaries=1, transfer_characteristics=13, **options)
     assert "icc-profile-data" not in io.read(tmp_path / "srgb.heic").carried
+
+
+def box(kind, content):
+    return struct.pack(">I", len(content) + 8) + kind + content
+
+
+def heif_with(*properties, more_ipma=b""):
+    """Boxes of a file whose item 1 has these properties, of which pictures are not looked at."""
+    numbers = bytes(0x80 | number for number in range(1, len(properties) + 1))
+    ipma = box(b"ipma", bytes(4) + struct.pack(">IHB", 1, 1, len(numbers)) + numbers)
+    iprp = box(b"iprp", box(b"ipco", b"".join(properties)) + ipma + more_ipma)
+    meta = bytes(4) + box(b"pitm", bytes(4) + struct.pack(">H", 1)) + iprp
+    return bytes_io.BytesIO(box(b"ftyp", b"avifmif1") + box(b"meta", meta))
+
+
+def test_boxes_of_heif():
+    """What stands beside the picture is named; a property may be claimed in several boxes; damage harms none."""
+    nclx = box(b"colr", b"nclx" + struct.pack(">HHHB", 12, 13, 1, 0x80))
+    gain_map = box(b"auxC", bytes(4) + b"urn:com.apple.photo:2020:aux:hdrgainmap\0")
+    alpha = box(b"auxC", bytes(4) + b"urn:mpeg:mpegB:cicp:systems:auxiliary:alpha\0")
+    depth = box(b"auxC", bytes(4) + b"urn:mpeg:hevc:2015:auxid:2\0")
+    other = box(b"ipma", b"\1" + bytes(3) + struct.pack(">IIB", 1, 2, 1) + b"\x81")
+    found = boxes.heif_parts(heif_with(nclx, gain_map, alpha, depth, more_ipma=other))
+    assert found.colours == Colours.of_video(12, 13)
+    assert found.unkept == ("HDR gain map", "depth map")
+    assert boxes.heif_parts(heif_with(alpha)) == boxes.HeifParts(None, ())
+    content = heif_with(nclx).getvalue()
+    for cut in range(len(content)):
+        boxes.heif_parts(bytes_io.BytesIO(content[:cut]))
+    far = box(b"ftyp", b"avifmif1") + struct.pack(">I4sQ", 1, b"free", 2**63 - 1) + content
+    assert boxes.heif_parts(bytes_io.BytesIO(far)) == boxes.HeifParts(None, ())
 
 
 def test_profiles_of_video_colours_are_those_that_others_made(photo):
@@ -185,6 +231,21 @@ def test_texts_of_png_stay_as_they_are(tmp_path, photo):
     assert lost(tmp_path / "out.png", "webp") == ["PNG texts"]
 
 
+def test_what_stands_behind_the_pixels_of_a_png(tmp_path, photo):
+    """XMP, packed, and EXIF are kept, whose orientation readers pass over there; `acTL` counts only before them."""
+    exif = Image.Exif()
+    exif[0x010F], exif[0x0112] = "Maker", 6
+    xmp = b"XML:com.adobe.xmp\0\1\0\0\0" + zlib.compress(MAIN)
+    late = [chunk(b"iTXt", xmp), chunk(b"eXIf", exif.tobytes()[6:]), chunk(b"acTL", struct.pack(">II", 3, 0))]
+    content = png_with(photo, behind_pixels=late)
+    for suffix in ("png", "jpg", "webp"):
+        with Image.open(through(content, tmp_path / f"out.{suffix}")) as out:
+            assert out.size == (451, 300)
+            assert out.getexif()[0x010F].rstrip("\0") == "Maker"
+            assert out.getexif().get(0x0112, 1) == 1
+            assert out.info["xmp"] == MAIN
+
+
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="measures memory as Linux states it")
 def test_texts_that_fill_the_memory_are_refused(tmp_path):
     """A file of 0.7 MB that unpacks to 750 MB."""
@@ -217,6 +278,8 @@ MAIN = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><d tiff:Orientation="6"/></x:xmpmet
 @pytest.mark.parametrize("first", ["main", "extension"])
 def test_extended_xmp_is_named_and_does_not_stand_for_the_packet(tmp_path, photo, first):
     main = (0xE1, b"http://ns.adobe.com/xap/1.0/\0" + MAIN)
+    more = b'<d tiff:Orientation="6" xmpNote:HasExtendedXMP="' + b"A" * 32 + b'"/>'
+    main = (0xE1, main[1].replace(b'<d tiff:Orientation="6"/>', more))
     extension = (0xE1, b"http://ns.adobe.com/xmp/extension/\0" + b"A" * 32 + struct.pack(">II", 5, 0) + b"EEEEE")
     content = jpeg_with(photo, *((main, extension) if first == "main" else (extension, main)))
     assert lost(content, "jpeg") == ["extended XMP"]
@@ -238,12 +301,40 @@ def test_photoshop_blocks_in_several_segments(tmp_path, photo):
     assert lost(jpeg_with(photo, *long), "jpeg") == ["Photoshop's blocks"]
 
 
+def test_paths_of_photoshop_are_named_and_its_thumbnail_is_dropped(tmp_path, photo):
+    def resource(number, content):
+        return b"8BIM" + struct.pack(">HHI", number, 0, len(content)) + content
+
+    plain, outline = resource(0x03ED, bytes(16)), resource(0x07D0, bytes(26))
+    thumbnail = resource(0x040C, bytes(28) + b"an old picture.."[:16])
+    only_plain = jpeg_with(photo, (0xED, b"Photoshop 3.0\0" + plain))
+    assert [lost(only_plain, format) for format in ("jpeg", "png", "tiff")] == [[], [], []]
+    content = jpeg_with(photo, (0xED, b"Photoshop 3.0\0" + thumbnail + outline))
+    assert [lost(content, format) for format in ("jpeg", "png", "tiff")] == [[], ["clipping paths"], ["clipping paths"]]
+    written = through(content, tmp_path / "out.jpg").read_bytes()
+    assert outline in written
+    assert b"an old picture" not in written
+    cut = jpeg_with(photo, (0xED, b"Photoshop 3.0\0" + (plain + outline)[:-9]))
+    assert (plain + outline)[:-9] in through(cut, tmp_path / "cut.jpg").read_bytes()
+
+
+def test_the_video_of_a_motion_photo_is_named_and_no_longer_claimed(tmp_path, photo):
+    xmp = b'<x:xmpmeta><d GCamera:MotionPhoto="1" GCamera:MotionPhotoVersion="1"/></x:xmpmeta>'
+    content = jpeg_with(photo, (0xE1, b"http://ns.adobe.com/xap/1.0/\0" + xmp)) + b"an mp4"
+    assert lost(content, "jpeg") == ["video"]
+    with Image.open(through(content, tmp_path / "out.jpg")) as out:
+        assert out.info["xmp"] == xmp.replace(b'MotionPhoto="1"', b'MotionPhoto="0"')
+
+
 def test_comments_are_named(tmp_path, photo):
     assert lost(jpeg_with(photo, (0xFE, b"made by hand")), "jpeg") == ["comment"]
     Image.fromarray(photo).quantize(16).save(tmp_path / "a.gif", comment="made by hand")
     assert lost(tmp_path / "a.gif", "gif") == ["comment"]
     Image.fromarray(photo).quantize(16).save(tmp_path / "b.gif")
-    assert lost(tmp_path / "b.gif", "gif") == []
+    assert [lost(tmp_path / "b.gif", format) for format in ("gif", "png", "tiff")] == [[], [], []]
+    extension = b"\x21\xff\x0bXMP DataXMP" + MAIN + b"\1" + bytes(range(255, -1, -1)) + b"\0"
+    gif = (tmp_path / "b.gif").read_bytes()
+    assert lost(gif[:-1] + extension + gif[-1:], "gif") == ["XMP"]
     assert lost(jpeg_with(photo), "jpeg") == []
 
 
@@ -315,6 +406,19 @@ def test_what_pages_say_is_that_of_the_first_and_the_rest_is_named(tmp_path, pho
             tiff.write(photo, photometric="rgb", metadata=None, extratags=[(700, 1, len(xmp), xmp, True)])
     assert lost(tmp_path / "in.tif", "tiff") == ["tags of later pages"]
     assert io.read(tmp_path / "in.tif", pages=True).carried["xmp-data"] == MAIN.replace(b"6", b"1")
+
+
+def test_names_of_documents_are_kept_and_layers_named(tmp_path, photo):
+    tags = [(269, 2, None, "Letters", True), (285, 2, None, "page 7", True), (37724, 7, 4, b"8BIM", True)]
+    tifffile.imwrite(tmp_path / "in.tif", photo, photometric="rgb", metadata=None, extratags=tags)
+    assert lost(tmp_path / "in.tif", "tiff") == ["layers"]
+    with Image.open(through(tmp_path / "in.tif", tmp_path / "out.tif")) as out:
+        assert (out.tag_v2[269], out.tag_v2[285]) == ("Letters", "page 7")
+
+
+def test_cmyk_without_a_profile_leaves_none(tmp_path, photo):
+    Image.fromarray(photo).convert("CMYK").save(tmp_path / "in.jpg")
+    assert "icc-profile-data" not in io.read(tmp_path / "in.jpg").carried
 
 
 def test_floats_that_count_from_white_are_refused(tmp_path):

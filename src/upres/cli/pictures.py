@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -185,12 +186,12 @@ def _named(pictures: list[str], out: str | None, wanted: Wanted, encoding: Encod
     itself = next((j.source for j in jobs if j.source == j.target or _is_one_file(j.source, j.target)), None)
     if itself is not None:
         raise UsageError(f"{itself}: would be replaced by its own result; name another file with -o.")
-    targets = [_place(job.target) for job in jobs]
+    targets = Counter(_place(job.target) for job in jobs)
     results = [job for job in jobs if _place(job.source) in targets]
     for result in results:
         print(f"upres: {result.source}: left out, being what another of these pictures becomes.", file=sys.stderr)
-    jobs = [job for job in jobs if job not in results]
-    twice = next((job.target for job in jobs if targets.count(_place(job.target)) > 1), None)
+    jobs = [job for job in jobs if _place(job.source) not in targets]
+    twice = next((job.target for job in jobs if targets[_place(job.target)] > 1), None)
     if twice is not None:
         raise UsageError(f"{twice}: would be written twice; give each picture once, and those of one name separately.")
     return jobs
@@ -198,7 +199,12 @@ def _named(pictures: list[str], out: str | None, wanted: Wanted, encoding: Encod
 
 def _place(path: Path) -> Path:
     """The one spelling of where a file is or will be; of a link, where that is."""
-    return path.parent.resolve() / path.name
+    return _real(path.parent) / path.name
+
+
+@cache
+def _real(folder: Path) -> Path:
+    return Path(os.path.realpath(folder))
 
 
 def _is_one_file(source: Path, target: Path) -> bool:

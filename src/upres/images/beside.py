@@ -54,7 +54,8 @@ def look(name: str, kind: str, file: BinaryIO) -> Beside:
         case "Tiff":
             return _beside_tiff(name, file)
         case "Heif":
-            return Beside(colours=boxes.heif_colours(file))
+            heif = boxes.heif_parts(file)
+            return Beside(unkept=heif.unkept, colours=heif.colours)
         case _:
             return Beside()
 
@@ -65,30 +66,41 @@ def _beside_png(name: str, file: BinaryIO) -> Beside:
         raise PictureError(f"{name}: a PNG of {found.frames} frames, of which libvips reads one; give it as WebP.")
     if not found.text_fits:
         raise PictureError(f"{name}: its texts take more than 16 MB unpacked; write the picture anew without them.")
-    return Beside({"png-texts": found.texts} if found.texts else {}, colours=found.colours)
+    instead = {
+        "png-texts": found.texts or None,
+        "xmp-data": found.late_xmp,
+        "exif-data": None if found.late_exif is None else metadata.EXIF_MARK + found.late_exif,
+    }
+    return Beside({name: block for name, block in instead.items() if block is not None}, colours=found.colours)
 
 
 def _beside_gif(file: BinaryIO) -> Beside:
     found = chunks.gif_parts(file)
     damage = None if found.is_whole else "its last frames are missing"
-    return Beside(unkept=("comment",) if found.has_comment else (), damage=damage)
+    return Beside(unkept=found.unkept, damage=damage)
 
 
 def _beside_jpeg(file: BinaryIO, *, has_gain_map: bool) -> Beside:
     found = segments.jpeg_parts(file)
-    photoshop = found.photoshop
+    photoshop = None if found.photoshop is None else metadata.without_thumbnail_of_photoshop(found.photoshop)
     is_long = photoshop is not None and len(photoshop) > _LONGEST_PHOTOSHOP
     if photoshop is not None and is_long:
         records = metadata.iptc_records(photoshop)
         photoshop = None if records is None else metadata.iptc_block(records)
+    has_video = found.xmp is not None and metadata.tells_of_video(found.xmp)
     unkept = {
         "comment": found.has_comment,
         "extended XMP": found.has_extended_xmp,
         "Photoshop's blocks": is_long,
         "further pictures": found.further_pictures > has_gain_map,
+        "video": has_video,
     }
     return Beside(
-        {"xmp-data": found.xmp, "iptc-data": photoshop}, tuple(kind for kind, is_there in unkept.items() if is_there)
+        {
+            "xmp-data": None if found.xmp is None else metadata.xmp_of_picture_alone(found.xmp),
+            "iptc-data": photoshop,
+        },
+        tuple(kind for kind, is_there in unkept.items() if is_there),
     )
 
 
@@ -104,5 +116,6 @@ def _beside_tiff(name: str, file: BinaryIO) -> Beside:
             "iptc-data": None if iptc is None else metadata.iptc_block(iptc),
             "xmp-data": metadata.xmp_of_tiff(file),
         },
+        unkept=metadata.unkept_of_tiff(file),
         counts_from_white=metadata.has_white_at_zero(file),
     )

@@ -5,19 +5,22 @@ from __future__ import annotations
 import os
 import zlib
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import BinaryIO
 
 from upres.images import profiles
 
 _MOST_CHUNKS = 100_000  # libpng refuses a thousand before the pixels; these may be cut into many
 _MOST_TEXT = 16_000_000  # bytes, unpacked; libpng allows half as many to each of a thousand texts
+_LONGEST_OTHER = 1_000_000  # bytes of a chunk that is no text and is looked at
+_ACTL_BYTES = 8
 _PNG_HEADER = 33  # bytes: the signature and `IHDR`
 _TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 _COLOURS = (b"cICP", b"gAMA", b"cHRM", b"sRGB")
 _XMP_KEYWORD = b"XML:com.adobe.xmp"
 _EXTENSION, _IMAGE, _TRAILER = b"\x21", b"\x2c", b"\x3b"
-_COMMENT = b"\xfe"
+_COMMENT, _APPLICATION = b"\xfe", b"\xff"
+_GIF_APPLICATIONS = {b"XMP DataXMP": "XMP", b"ICCRGBG1012": "colour profile"}
 
 
 @dataclass(frozen=True)
@@ -29,12 +32,16 @@ class PngParts:
         colours: None where `sRGB` or nothing states them.
         texts: chunks of text but XMP, as they stand in the file.
         text_fits: whether they unpack to a reasonable length.
+        late_xmp: the packet, where it stands behind the pixels; None for none.
+        late_exif: the EXIF block, the same.
     """
 
     frames: int
     colours: profiles.Colours | None
     texts: bytes
     text_fits: bool
+    late_xmp: bytes | None = None
+    late_exif: bytes | None = None
 
 
 def png_parts(file: BinaryIO) -> PngParts:
@@ -42,22 +49,34 @@ def png_parts(file: BinaryIO) -> PngParts:
 
     `cICP` comes before `sRGB`, and that before `gAMA` and `cHRM` (4.3, table 1); an ICC profile is libvips' matter.
     """
-    frames, room = 1, _MOST_TEXT
+    frames, room, is_behind_pixels = 1, _MOST_TEXT, False
     stated: dict[bytes, bytes] = {}
     texts: list[bytes] = []
+    late_xmp, late_exif = None, None
     for kind, length in _chunks(file):
-        if kind == b"acTL":
-            frames = int.from_bytes(file.read(4), "big")
-        elif kind in _COLOURS and length <= 32:
-            stated.setdefault(kind, file.read(length))
-        elif kind in _TEXTS and room > 0:
-            content = file.read(min(length, room))
-            room -= _unpacked(kind, content, room)
-            chunk = _chunk(kind + content)
-            is_whole = file.read(4) == chunk[-4:]
-            if is_whole and not content.startswith(_XMP_KEYWORD + b"\0"):
-                texts.append(chunk)
-    return PngParts(frames, _png_colours(stated), b"".join(texts), room > 0)
+        is_behind_pixels |= kind == b"IDAT"
+        if kind not in _TEXTS and (length > _LONGEST_OTHER or kind not in (b"acTL", b"eXIf", *_COLOURS)):
+            continue
+        content = file.read(min(length, max(room, 0)) if kind in _TEXTS else length)
+        if kind in _TEXTS and room > 0:
+            text = _unpacked(kind, content, room)
+            room -= max(len(text), len(content))
+        else:
+            text = b""
+        chunk = _chunk(kind + content)
+        if file.read(4) != chunk[-4:]:
+            continue
+        if kind in _TEXTS and not content.startswith(_XMP_KEYWORD + b"\0"):
+            texts.append(chunk)
+        elif kind in _TEXTS and is_behind_pixels:
+            late_xmp = text
+        elif kind == b"eXIf" and is_behind_pixels:
+            late_exif = content
+        elif kind == b"acTL" and length == _ACTL_BYTES and not is_behind_pixels:
+            frames = int.from_bytes(content[:4], "big")
+        elif kind in _COLOURS and not is_behind_pixels:
+            stated.setdefault(kind, content)
+    return PngParts(frames, _png_colours(stated), b"".join(texts), room > 0, late_xmp, late_exif)
 
 
 def _chunks(file: BinaryIO) -> Generator[tuple[bytes, int]]:
@@ -73,29 +92,26 @@ def _chunks(file: BinaryIO) -> Generator[tuple[bytes, int]]:
         at += length + 12
 
 
-def _unpacked(kind: bytes, content: bytes, most: int) -> int:
-    """How many bytes a text takes in memory; `most` if it takes more."""
+def _unpacked(kind: bytes, content: bytes, most: int) -> bytes:
+    """A text, as many bytes of it as are allowed; empty where it cannot be unpacked."""
     _, _, text = content.partition(b"\0")
-    if kind == b"iTXt" and text[:1] == b"\1":
-        packed = text[2:].split(b"\0", 2)[-1]
-    elif kind == b"zTXt":
-        packed = text[1:]
+    if kind == b"iTXt":
+        is_packed, text = text[:1] == b"\1", text[2:].split(b"\0", 2)[-1]
     else:
-        return len(content)
-    unpacking, length = zlib.decompressobj(), len(content)
+        is_packed, text = kind == b"zTXt", text[1:] if kind == b"zTXt" else text
+    if not is_packed:
+        return text
     try:
-        while packed and not unpacking.eof and length < most:
-            length += len(unpacking.decompress(packed, 1_000_000))
-            packed = unpacking.unconsumed_tail
+        return zlib.decompressobj().decompress(text, most)
     except zlib.error:  # libpng leaves the text out
-        pass
-    return min(length, most)
+        return b""
 
 
 def _png_colours(stated: dict[bytes, bytes]) -> profiles.Colours | None:
     video = stated.get(b"cICP", b"")
     if len(video) == 4:
-        return profiles.Colours.of_video(video[0], video[1])
+        colours = profiles.Colours.of_video(video[0], video[1], come_first=True)
+        return colours if video[3] else replace(colours, beyond="video levels of narrow range")
     if b"sRGB" in stated:
         return None
     gamma, points = stated.get(b"gAMA", b""), stated.get(b"cHRM", b"")
@@ -131,26 +147,29 @@ class GifParts:
 
     Attributes:
         is_whole: whether they follow each other to the trailer.
-        has_comment: whether one of them is a comment.
+        unkept: what others of them hold, by its kind.
     """
 
     is_whole: bool
-    has_comment: bool
+    unkept: tuple[str, ...]
 
 
 def gif_parts(file: BinaryIO) -> GifParts:
     """Look through a GIF's blocks. Source: GIF89a specification, 17 to 27."""
-    has_comment = False
+    unkept: dict[str, None] = {}
     file.seek(0)
     _skip_colours(file, file.read(13)[10:11])
     while (kind := file.read(1)) in (_EXTENSION, _IMAGE):
         if kind == _IMAGE:
             _skip_colours(file, file.read(9)[8:9])
         label_or_code_size = file.read(1)
-        has_comment |= kind == _EXTENSION and label_or_code_size == _COMMENT
+        label = label_or_code_size if kind == _EXTENSION else b""
+        unkept |= {"comment": None} if label == _COMMENT else {}
         while (length := file.read(1)) not in (b"", b"\0"):
-            file.seek(length[0], os.SEEK_CUR)
-    return GifParts(kind == _TRAILER, has_comment)
+            application = file.read(length[0]) if label == _APPLICATION else b""
+            unkept |= {_GIF_APPLICATIONS[application]: None} if application in _GIF_APPLICATIONS else {}
+            file.seek(length[0] - len(application), os.SEEK_CUR)
+    return GifParts(kind == _TRAILER, tuple(unkept))
 
 
 def _skip_colours(file: BinaryIO, flags: bytes) -> None:

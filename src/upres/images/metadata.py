@@ -11,7 +11,7 @@ import io
 import math
 import re
 import struct
-from collections.abc import Container, Iterable
+from collections.abc import Container, Generator, Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import BinaryIO, Literal, NamedTuple
@@ -19,18 +19,25 @@ from typing import BinaryIO, Literal, NamedTuple
 import numpy as np
 
 _LARGEST_TAGS = 16_000_000  # bytes of all of them; a damaged file may claim more
-_LARGEST_TAGS_OF_PAGES = 1_000_000_000  # bytes, read one page after the other
+_LARGEST_TAGS_OF_PAGES = 500_000_000  # bytes; libvips takes some 5 seconds for them
 _MOST_TAGS = 65_000  # of a directory; some are added, and 65,535 can be written
-_EXIF_MARK, _PHOTOSHOP_MARK = b"Exif\0\0", b"Photoshop 3.0\0"
+EXIF_MARK, _PHOTOSHOP_MARK = b"Exif\0\0", b"Photoshop 3.0\0"
 _IPTC_NUMBER, _IPTC_RECORD = 0x0404, b"\x1c"
+_PHOTOSHOP_THUMBNAILS, _PHOTOSHOP_PATHS = (0x0409, 0x040C), range(0x07D0, 0x0BB7)
 _SHOT, _PLACE, _IPTC, _XMP, _PROFILE = 34665, 34853, 33723, 700, 34675
 _PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0
 _WIDTH, _HEIGHT = 40962, 40963
 _USER_COMMENT, _UTF16_COMMENT = 37510, b"UNICODE\0"
 _NEW_SUBFILE_TYPE, _SUB_DIRECTORIES, _DNG_VERSION = 254, 330, 50706
-# ImageDescription, Make, Model, Software, DateTime, Artist, HostComputer, Rating, RatingPercent, Copyright, and what
-# Windows writes: the other tags of a picture's own directory say how its pixels are stored.
-_ABOUT_PICTURE = frozenset((270, 271, 272, 305, 306, 315, 316, 18246, 18249, 33432, *range(40091, 40096)))
+# DocumentName, ImageDescription, Make, Model, PageName, Software, DateTime, Artist, HostComputer, Rating,
+# RatingPercent, Copyright, and what Windows writes: the other tags of a picture's own directory say how its pixels
+# are stored.
+_ABOUT_PICTURE = frozenset((269, 270, 271, 272, 285, 305, 306, 315, 316, 18246, 18249, 33432, *range(40091, 40096)))
+_UNKEPT = {
+    34377: "Photoshop's blocks",
+    37724: "layers",
+    **dict.fromkeys((33550, 33922, 34264, 34735, 42112), "geographic tags"),
+}
 # ExifVersion, ComponentsConfiguration, FlashpixVersion, ColorSpace, sizes and the directory for interoperability:
 # not worth a block of their own.
 _FORMAL = frozenset((36864, 37121, 40960, 40961, _WIDTH, _HEIGHT, 40965))
@@ -41,6 +48,8 @@ _ORIENTATION, _THUMBNAIL_AT, _THUMBNAIL_BYTES = 274, 513, 514
 _FORMAL_OF_PICTURE = frozenset((_ORIENTATION, 282, 283, 296, 531, _SHOT, _PLACE))
 _SHORT, _LONG, _UNDEFINED, _POINTER, _LONG8 = 3, 4, 7, 13, 16
 _ONLY_IN_TIFF = frozenset((_POINTER, _LONG8, 17, 18))
+_VIDEO = rb"((?:MotionPhoto|MicroVideo)(?:\s*=\s*[\"']|>\s*))1"
+_MORE_XMP = rb"\s+xmpNote:HasExtendedXMP\s*=\s*(?:\"[^\"]*\"|'[^']*')"
 _END = bytes(2)
 _HEADER = 8  # bytes before a directory can begin
 _ITEM_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
@@ -209,7 +218,7 @@ def exif_of_tiff(file: BinaryIO) -> bytes | None:
 
 def says_something(exif: bytes) -> bool:
     """Whether an EXIF block has more than what follows from the picture, such as its size and orientation."""
-    file = io.BytesIO(exif.removeprefix(_EXIF_MARK))
+    file = io.BytesIO(exif.removeprefix(EXIF_MARK))
     _, shot, place = _directories(file)
     try:
         form, first = _opened(file)
@@ -227,7 +236,7 @@ def shortened(exif: bytes, most: int) -> bytes | None:
     """
     if len(exif) <= most:
         return exif
-    picture, shot, place = _directories(io.BytesIO(exif.removeprefix(_EXIF_MARK)))
+    picture, shot, place = _directories(io.BytesIO(exif.removeprefix(EXIF_MARK)))
     if not picture and not shot and not place:
         return None
     by_length = sorted(
@@ -253,7 +262,7 @@ def _block(picture: _Directory, shot: _Directory, place: _Directory) -> bytes:
             parts.append(part + bytes(len(part) % 2))
             root[number] = _Tag(_LONG, struct.pack("<I", at))
     at = start + sum(map(len, parts))
-    return _EXIF_MARK + b"II*\0" + form.pointer(at) + b"".join(parts) + form.packed(root, at)
+    return EXIF_MARK + b"II*\0" + form.pointer(at) + b"".join(parts) + form.packed(root, at)
 
 
 def iptc_of_tiff(file: BinaryIO) -> bytes | None:
@@ -292,11 +301,23 @@ def has_white_at_zero(file: BinaryIO) -> bool:
     return int.from_bytes(tag.value, "little") == _WHITE_IS_ZERO
 
 
+def unkept_of_tiff(file: BinaryIO) -> tuple[str, ...]:
+    """What a TIFF file's first picture has that is not kept, by its kind."""
+    try:
+        form, first = _opened(file)
+        file.seek(first)
+        numbers = [form.unpack("H", record[:2])[0] for record in form.read_records(file)]
+    except _NOTHING_THERE:
+        return ()
+    return tuple(dict.fromkeys(_UNKEPT[number] for number in numbers if number in _UNKEPT))
+
+
 class PageTags(NamedTuple):
-    """What pages of a TIFF file have that their first has not: other colour profiles, more to say."""
+    """What pages of a TIFF file have that their first has not: other colour profiles, more to say; or all too much."""
 
     differ_in_profile: bool
     say_more: bool
+    are_too_large: bool
 
 
 def tags_of_pages(file: BinaryIO, pages: int) -> PageTags:
@@ -318,7 +339,7 @@ def tags_of_pages(file: BinaryIO, pages: int) -> PageTags:
                 break
     except _NOTHING_THERE:
         pass
-    return PageTags(differ_in_profile, say_more)
+    return PageTags(differ_in_profile, say_more, room < 0)
 
 
 def is_raw(file: BinaryIO) -> bool:
@@ -344,7 +365,7 @@ def embed_in_tiff(file: BinaryIO, *, size: tuple[int, int], exif: bytes | None, 
         exif: an EXIF block, whose sizes are replaced.
         iptc: a block as JPEG files hold it.
     """
-    picture, shot, place = _directories(io.BytesIO((exif or b"").removeprefix(_EXIF_MARK)))
+    picture, shot, place = _directories(io.BytesIO((exif or b"").removeprefix(EXIF_MARK)))
     if shot:
         shot |= {_HEIGHT: _Tag(_LONG, struct.pack("<I", size[0])), _WIDTH: _Tag(_LONG, struct.pack("<I", size[1]))}
     records_of_iptc = None if iptc is None else iptc_records(iptc)
@@ -372,7 +393,7 @@ def embed_in_tiff(file: BinaryIO, *, size: tuple[int, int], exif: bytes | None, 
 
 def without_thumbnail(exif: bytes) -> bytes:
     """An EXIF block without its second directory, which is that of a thumbnail and shows the old picture."""
-    block = bytearray(exif.removeprefix(_EXIF_MARK))
+    block = bytearray(exif.removeprefix(EXIF_MARK))
     file = io.BytesIO(block)
     thumbnail: _Directory = {}
     try:
@@ -395,12 +416,22 @@ def without_thumbnail(exif: bytes) -> bytes:
     if at >= _HEADER:
         length = max(0, min(length, len(block) - at))
         block[at : at + length] = b"" if at + length == len(block) else bytes(length)
-    return _EXIF_MARK + bytes(block)
+    return EXIF_MARK + bytes(block)
 
 
 def upright_xmp(xmp: bytes) -> bytes:
     """An XMP packet whose orientation, if it states one, is 1, as an attribute or an element."""
     return re.sub(rb"(tiff:Orientation(?:\s*=\s*[\"']|>\s*))[2-8]", rb"\g<1>1", xmp)
+
+
+def tells_of_video(xmp: bytes) -> bool:
+    """Whether an XMP packet says that a video follows the picture, as Google's motion photos and micro videos do."""
+    return re.search(_VIDEO, xmp) is not None
+
+
+def xmp_of_picture_alone(xmp: bytes) -> bytes:
+    """An XMP packet that no longer speaks of what is not kept: a video, and more of itself elsewhere."""
+    return re.sub(_MORE_XMP, b"", re.sub(_VIDEO, rb"\g<1>0", xmp))
 
 
 def jpeg_start(exif: bytes, *, size: tuple[int, int], pixels_per_mm: tuple[float, float]) -> bytes | None:
@@ -418,8 +449,8 @@ def jpeg_start(exif: bytes, *, size: tuple[int, int], pixels_per_mm: tuple[float
     Returns:
         None for a block that is too long or damaged.
     """
-    block = bytearray(exif.removeprefix(_EXIF_MARK).removesuffix(_END))
-    length = 2 + len(_EXIF_MARK) + len(block) + len(_END)
+    block = bytearray(exif.removeprefix(EXIF_MARK).removesuffix(_END))
+    length = 2 + len(EXIF_MARK) + len(block) + len(_END)
     if length > 65_535:
         return None
     file = io.BytesIO(block)
@@ -433,7 +464,7 @@ def jpeg_start(exif: bytes, *, size: tuple[int, int], pixels_per_mm: tuple[float
             _set_numbers(block, form, int.from_bytes(shot.value, "little"), {_HEIGHT: size[0], _WIDTH: size[1]})
     except (struct.error, OverflowError):
         return None
-    return b"\xff\xd8" + _jfif(pixels_per_mm) + b"\xff\xe1" + length.to_bytes(2, "big") + _EXIF_MARK + bytes(block)
+    return b"\xff\xd8" + _jfif(pixels_per_mm) + b"\xff\xe1" + length.to_bytes(2, "big") + EXIF_MARK + bytes(block)
 
 
 def is_resolution(pixels_per_mm: tuple[float, float]) -> bool:
@@ -469,13 +500,34 @@ def iptc_block(content: bytes) -> bytes:
 
 def iptc_records(block: bytes) -> bytes | None:
     """The records in what `iptc_block` makes; None where there are none."""
+    return next((content for number, content, _ in _photoshop_blocks(block) if number == _IPTC_NUMBER), None) or None
+
+
+def has_paths(block: bytes) -> bool:
+    """Whether Photoshop's blocks hold a clipping path."""
+    return any(number in _PHOTOSHOP_PATHS for number, _, _ in _photoshop_blocks(block))
+
+
+def without_thumbnail_of_photoshop(block: bytes) -> bytes | None:
+    """Photoshop's blocks without the thumbnail, which shows the old picture; None for no others.
+
+    Those of which the end is missing stay as they are.
+    """
+    found = list(_photoshop_blocks(block))
+    whole = len(_PHOTOSHOP_MARK) + sum(len(raw) for _, _, raw in found)
+    kept = [raw for number, _, raw in found if number not in _PHOTOSHOP_THUMBNAILS]
+    rest = block[whole:]
+    return _PHOTOSHOP_MARK + b"".join(kept) + rest if kept or rest else None
+
+
+def _photoshop_blocks(block: bytes) -> Generator[tuple[int, bytes, bytes]]:
+    """Number and content of each block behind Photoshop's mark, and the block as it stands."""
     at = len(_PHOTOSHOP_MARK)
     while block[at : at + 4] == b"8BIM" and at + 6 < len(block):
         number = int.from_bytes(block[at + 4 : at + 6], "big")
         length_at = at + 6 + (block[at + 6] + 2) // 2 * 2
         begins = length_at + 4
         ends = begins + int.from_bytes(block[length_at:begins], "big")
-        if number == _IPTC_NUMBER:
-            return block[begins:ends] or None
-        at = ends + (ends - begins) % 2
-    return None
+        following = ends + (ends - begins) % 2
+        yield number, block[begins:ends], block[at:following]
+        at = following

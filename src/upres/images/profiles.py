@@ -25,6 +25,7 @@ _PRIMARIES: dict[int, Chromaticities] = {
     5: (*_D65, 0.64, 0.33, 0.29, 0.60, 0.15, 0.06),
     6: (*_D65, 0.630, 0.340, 0.310, 0.595, 0.155, 0.070),
     7: (*_D65, 0.630, 0.340, 0.310, 0.595, 0.155, 0.070),
+    8: (*_C, 0.681, 0.319, 0.243, 0.692, 0.145, 0.049),
     9: (*_D65, 0.708, 0.292, 0.170, 0.797, 0.131, 0.046),
     11: (0.314, 0.351, 0.680, 0.320, 0.265, 0.690, 0.150, 0.060),
     12: (*_D65, 0.680, 0.320, 0.265, 0.690, 0.150, 0.060),
@@ -32,12 +33,13 @@ _PRIMARIES: dict[int, Chromaticities] = {
 }
 # Exponents; None for sRGB's curve, which those of video are shown with on a computer's screen.
 _CURVES: dict[int, float | None] = {
-    **dict.fromkeys((1, _UNSPECIFIED, 6, 13, 14, 15)),
+    **dict.fromkeys((1, _UNSPECIFIED, 6, 7, 11, 12, 13, 14, 15)),
     4: 2.2,
     5: 2.8,
     8: 1.0,
 }
-_HDR_CURVES = {16: "PQ", 18: "HLG"}
+_CURVES_BEYOND = {9: "logarithmic", 10: "logarithmic", 16: "HDR (PQ)", 17: "those of digital cinema", 18: "HDR (HLG)"}
+_XYZ_PRIMARIES = 10
 _LEAST_GAMMA_CHANGE = 0.05  # what libpng takes for significant
 _LEAST_PRIMARY_CHANGE = 0.002  # chromaticities are often written with three digits
 _D50 = (0.9642, 1.0, 0.8249)
@@ -51,23 +53,26 @@ class Colours:
     Attributes:
         chromaticities: x and y of white, red, green and blue.
         gamma: the exponent from a number to light; None for sRGB's curve.
-        hdr: the name of a curve that reaches beyond a screen's white, of which an ICC profile would not tell.
+        beyond: what they are, where that is more than these profiles tell, as with HDR.
+        come_first: whether they hold even beside an ICC profile.
     """
 
     chromaticities: Chromaticities = field(default=_SRGB)
     gamma: float | None = None
-    hdr: str | None = None
+    beyond: str | None = None
+    come_first: bool = False
 
     @classmethod
-    def of_video(cls, primaries: int, transfer: int) -> Colours:
+    def of_video(cls, primaries: int, transfer: int, *, come_first: bool = False) -> Colours:
         """From the numbers of H.273; those that it reserves are taken for sRGB's."""
-        return cls(_PRIMARIES.get(primaries, _SRGB), _CURVES.get(transfer), _HDR_CURVES.get(transfer))
+        beyond = "XYZ" if primaries == _XYZ_PRIMARIES else _CURVES_BEYOND.get(transfer)
+        return cls(_PRIMARIES.get(primaries, _SRGB), _CURVES.get(transfer), beyond, come_first)
 
     @property
     def are_srgb(self) -> bool:
         """Whether they are those of sRGB, as closely as anybody could see."""
         nearly = np.allclose(self.chromaticities, _SRGB, rtol=0, atol=_LEAST_PRIMARY_CHANGE)
-        return nearly and self.gamma is None and self.hdr is None
+        return nearly and self.gamma is None and self.beyond is None
 
     def profile(self, name: str, *, gray: bool) -> bytes | None:
         """An ICC profile of them; None for sRGB, or where the file's numbers cannot be meant.
@@ -77,11 +82,12 @@ class Colours:
             gray: for pictures of one channel, whose primaries do not matter.
 
         Raises:
-            PictureError: the picture is HDR, and would come out far too dark.
+            PictureError: the numbers are others than those of a screen, as with HDR; the result would look wrong.
         """
-        if self.hdr is not None:
+        if self.beyond is not None:
             raise PictureError(
-                f"{name}: an HDR picture ({self.hdr}) without a colour profile; convert it to sRGB or Display P3 first."
+                f"{name}: its numbers are {self.beyond}, without a colour profile; convert it to sRGB or Display P3 "
+                "first."
             )
         if self.are_srgb or (gray and self.gamma is None):
             return None

@@ -152,9 +152,9 @@ def _looked_into(
                 "(--max-megapixels)."
             )
         if count > 1:
-            image = _opened(name, source, options | {"n": -1}, split=True)
             if kind == "Tiff":
                 found = _beside_pages(name, file, count, found)
+            image = _opened(name, source, options | {"n": -1}, split=True)
         _refuse_what_would_be_lost(name, image, found)
         try:
             image = _gray_or_rgb(_with_stated_colours(name, image, found))
@@ -197,6 +197,8 @@ def _beside_pages(name: str, file: str | os.PathLike[str] | bytes, pages: int, f
     """What stands beside all pages of a TIFF file; it is written back with the first."""
     with _stream_of(name, file) as stream:
         tags = metadata.tags_of_pages(stream, pages)
+    if tags.are_too_large:
+        raise PictureError(f"{name}: what its pages say takes more than 500 MB; split it into one file a page.")
     if tags.differ_in_profile:
         raise PictureError(f"{name}: its pages differ in their colour profiles; split it into one file a page.")
     return replace(first, unkept=(*first.unkept, "tags of later pages")) if tags.say_more else first
@@ -204,12 +206,14 @@ def _beside_pages(name: str, file: str | os.PathLike[str] | bytes, pages: int, f
 
 def _with_stated_colours(name: str, image: pyvips.Image, found: Beside) -> pyvips.Image:
     """Given the ICC profile of colours that the file states by numbers alone."""
-    if found.colours is None or "icc-profile-data" in image.get_fields():
+    has_profile = "icc-profile-data" in image.get_fields()
+    if found.colours is None or (has_profile and (not found.colours.come_first or found.colours.beyond)):
         return image
     profile = found.colours.profile(name, gray=image.bands < 3)
-    if profile is None:
-        return image
     coloured: Any = image.copy()
+    if profile is None:
+        coloured.remove("icc-profile-data")
+        return coloured
     coloured.set_type(vips.module().GValue.blob_type, "icc-profile-data", profile)
     return coloured
 
@@ -381,7 +385,8 @@ def _gray_or_rgb(image: pyvips.Image) -> pyvips.Image:
             image = image.icc_transform("srgb", depth=16 if deep else 8, embedded=True).copy()
             image.remove("icc-profile-data")
         else:
-            image = image.colourspace("rgb16" if deep else "srgb")
+            image = image.colourspace("rgb16" if deep else "srgb").copy()
+            image.remove("icc-profile-data")  # libvips' own, of inks
     return image.cast("float") if image.format == "double" else image
 
 

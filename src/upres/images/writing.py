@@ -39,6 +39,10 @@ def lost(picture: Picture, format: Format) -> list[str]:
         if block is None:
             continue
         is_applied = kind == "icc" and kind not in format.carries  # see `_in_colour`
+        if kind == "iptc" and (format.name == "tiff" or kind not in format.carries) and metadata.has_paths(block):
+            found.append("clipping paths")
+        if kind == "iptc" and metadata.iptc_records(block) is None:
+            continue
         most = {"iptc": format.max_iptc, "xmp": format.max_xmp}.get(kind)
         if kind not in format.carries or _is_longer(block, most):
             found += [] if is_applied else [kind.upper()]
@@ -52,7 +56,7 @@ def lost(picture: Picture, format: Format) -> list[str]:
         alpha = pixels[..., -1]
         if np.any((alpha > 0) & (alpha < (1 if alpha.dtype.kind == "f" else np.iinfo(alpha.dtype).max))):
             found.append("partial transparency")
-    if "delay" in picture.carried and format.name not in ("gif", "webp"):
+    if "delay" in picture.carried and picture.pages > 1 and format.name not in ("gif", "webp"):
         found.append("timing")
     return found
 

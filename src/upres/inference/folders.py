@@ -14,6 +14,7 @@ import hashlib
 import json
 import logging
 import os
+import re
 import threading
 import time
 from collections import Counter
@@ -151,7 +152,7 @@ def plan(root: Path, out: Path, encoding: Encoding) -> Plan:
 def expand(pattern: str, out: Path) -> tuple[Path, list[Path]]:
     """The folder before a pattern's first wildcard, and the picture files that match, `**` for folders of any depth.
 
-    What looks like a wildcard and is the name of a folder stands for that folder.
+    Brackets in the name of a folder that is there are no wildcards.
     `**` does not follow linked folders, which may lead back. Hidden files and folders match only where the pattern
     names them; what lies in the output folder, and in those of other calls, is left out.
 
@@ -161,7 +162,7 @@ def expand(pattern: str, out: Path) -> tuple[Path, list[Path]]:
     parts = Path(pattern).parts
     fixed = Path()
     for part in parts:
-        if glob.has_magic(part) and not (fixed / part).is_dir():
+        if glob.has_magic(part) and not ("[" in part and os.path.isdir(fixed / part)):
             break
         fixed /= part
     wildcards = parts[len(fixed.parts) :]
@@ -172,7 +173,7 @@ def expand(pattern: str, out: Path) -> tuple[Path, list[Path]]:
     names_hidden = any(part.startswith(".") for part in wildcards)
     wanted = (
         path
-        for path in fixed.glob("/".join(part if part == "**" else part.replace("**", "*") for part in wildcards))
+        for path in fixed.glob("/".join(part if part == "**" else re.sub(r"\*{2,}", "*", part) for part in wildcards))
         if path.suffix.lower() in PICTURE_SUFFIXES
         and (names_hidden or not any(part.startswith(".") for part in path.relative_to(fixed).parts))
         and not path.is_dir()
@@ -188,7 +189,7 @@ def check_apart(root: Path, out: Path) -> None:
     Raises:
         UsageError: it does.
     """
-    pictures, results = root.resolve(), out.resolve()
+    pictures, results = Path(os.path.realpath(root)), Path(os.path.realpath(out))
     if pictures == results or results in pictures.parents:
         raise UsageError(f"{out}: holds the pictures themselves; name another folder with -o.")
 
@@ -228,7 +229,7 @@ def _ignores_case(folder: Path) -> bool:
     """Whether names that differ by case are one in a folder; told by the names of it and those that it lies in."""
     for path in (folder.absolute(), *folder.absolute().parents):
         swapped = path.name.swapcase()
-        if swapped != path.name and path.exists():
+        if swapped != path.name and _identity(path) is not None:
             return _identity(path.with_name(swapped)) == _identity(path)
     return True
 
