@@ -43,7 +43,7 @@ def test_files_are_what_the_record_says(record):
     for path in (record.onnx, record.safetensors):
         assert hashlib.sha256(path.read_bytes()).hexdigest() == record.sha256[path.name]
     network, metadata = store.load(record.safetensors, record.scale)
-    assert metadata.network == record.name
+    assert metadata.model == record.name
     assert metadata.parameters == sum(p.numel() for p in network.parameters()) == record.parameters
     assert metadata.halos[record.scale] == network.halo == record.halo
     assert {name: tuple(values) for name, values in metadata.results[record.scale].items()} == record.results
