@@ -21,6 +21,7 @@ import numpy as np
 import pyvips
 import tifffile
 from PIL import Image, ImageCms, ImageOps
+from PIL.PngImagePlugin import PngInfo
 from record import write_record
 
 from upres.images import io
@@ -79,6 +80,20 @@ def tags_kept(source: Path, target: Path) -> str:
     return "kept" if not lost else f"**lost: {', '.join(lost)}**"
 
 
+def texts_kept(source: Path, target: Path) -> str:
+    with Image.open(source) as before, Image.open(target) as after:
+        before.load()
+        after.load()
+        return "kept" if after.text == before.text else "**lost**"
+
+
+def _p3_by_numbers() -> PngInfo:
+    """A chunk that says Display P3 as ITU-T H.273 numbers it."""
+    chunks = PngInfo()
+    chunks.add(b"cICP", bytes([12, 13, 0, 1]))
+    return chunks
+
+
 def levels_kept(source: Path, target: Path) -> str:
     before, after = (
         tifffile.imread(path) if path.suffix == ".tif" else io.read(path).pixels for path in (source, target)
@@ -130,6 +145,12 @@ def make_files(folder: Path) -> list[tuple[str, Path, Callable[[Path, Path], str
     tagged.jpegsave(str(folder / "tagged.jpg"), Q=95)
     srgb = pyvips.Image.new_from_array(PHOTO).copy(interpretation="srgb")
     srgb.icc_transform("p3", input_profile="srgb").pngsave(str(folder / "p3.png"))
+    with Image.open(folder / "p3.png") as image:
+        image.save(folder / "p3-of-numbers.png", icc_profile=None, pnginfo=_p3_by_numbers())
+    texts = PngInfo()
+    texts.add_text("Title", "a cat")
+    texts.add_itxt("Comment", "ein Kätzchen 猫", lang="de")
+    photo.save(folder / "texts.png", pnginfo=texts)
     srgb.icc_export(output_profile="cmyk").jpegsave(str(folder / "cmyk.jpg"), Q=95)
     ramp = np.linspace(0, 65535, 200 * 200).astype(np.uint16).reshape(200, 200)
     io.write(Picture(ramp), folder / "deep.png")
@@ -149,6 +170,8 @@ def make_files(folder: Path) -> list[tuple[str, Path, Callable[[Path, Path], str
         ("JPEG, turned by EXIF", folder / "turned.jpg", colours_kept),
         ("JPEG with EXIF, XMP, IPTC, 300 dpi", folder / "tagged.jpg", tags_kept),
         ("Display P3", folder / "p3.png", colours_kept),
+        ("Display P3 by cICP", folder / "p3-of-numbers.png", lambda _, target: colours_kept(folder / "p3.png", target)),
+        ("texts of a PNG", folder / "texts.png", texts_kept),
         ("CMYK", folder / "cmyk.jpg", colours_kept),
         ("palette", folder / "palette.png", colours_kept),
         ("1 bit", folder / "bit.png", colours_kept),

@@ -408,6 +408,12 @@ def test_what_pages_say_is_that_of_the_first_and_the_rest_is_named(tmp_path, pho
     assert io.read(tmp_path / "in.tif", pages=True).carried["xmp-data"] == MAIN.replace(b"6", b"1")
 
 
+def test_a_shape_that_no_longer_holds_is_left_out(tmp_path, photo):
+    tifffile.imwrite(tmp_path / "in.tif", photo, photometric="rgb")
+    assert b'{"shape": [' in (tmp_path / "in.tif").read_bytes()
+    assert b'{"shape": [' not in through(tmp_path / "in.tif", tmp_path / "out.tif").read_bytes()
+
+
 def test_names_of_documents_are_kept_and_layers_named(tmp_path, photo):
     tags = [(269, 2, None, "Letters", True), (285, 2, None, "page 7", True), (37724, 7, 4, b"8BIM", True)]
     tifffile.imwrite(tmp_path / "in.tif", photo, photometric="rgb", metadata=None, extratags=tags)

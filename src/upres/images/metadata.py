@@ -28,6 +28,7 @@ _SHOT, _PLACE, _IPTC, _XMP, _PROFILE = 34665, 34853, 33723, 700, 34675
 _PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0
 _WIDTH, _HEIGHT = 40962, 40963
 _USER_COMMENT, _UTF16_COMMENT = 37510, b"UNICODE\0"
+_DESCRIPTION, _SHAPE_BY_TIFFFILE = 270, b'{"shape": ['
 _NEW_SUBFILE_TYPE, _SUB_DIRECTORIES, _DNG_VERSION = 254, 330, 50706
 # DocumentName, ImageDescription, Make, Model, PageName, Software, DateTime, Artist, HostComputer, Rating,
 # RatingPercent, Copyright, and what Windows writes: the other tags of a picture's own directory say how its pixels
@@ -211,6 +212,8 @@ def _directories(file: BinaryIO) -> tuple[_Directory, _Directory, _Directory]:
 def exif_of_tiff(file: BinaryIO) -> bytes | None:
     """An EXIF block of what a TIFF file says about its first picture; None where a camera or a person said nothing."""
     picture, shot, place = _directories(file)
+    if picture.get(_DESCRIPTION, _Tag(0, b"")).value.startswith(_SHAPE_BY_TIFFFILE):
+        del picture[_DESCRIPTION]  # of the pixels as they were
     if not picture and not place and not shot.keys() - _FORMAL:
         return None
     return _block(picture, shot, place)
