@@ -69,7 +69,7 @@ def png_parts(file: BinaryIO) -> PngParts:
         if kind in _TEXTS and not content.startswith(_XMP_KEYWORD + b"\0"):
             texts.append(chunk)
         elif kind in _TEXTS and is_behind_pixels:
-            late_xmp = text
+            late_xmp = text or None
         elif kind == b"eXIf" and is_behind_pixels:
             late_exif = content
         elif kind == b"acTL" and length == _ACTL_BYTES and not is_behind_pixels:

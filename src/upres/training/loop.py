@@ -278,6 +278,8 @@ def train(
         checkpoint.remove_all(out)
         plots.draw(out, recipe, bicubic=_psnr(Bicubic(recipe.scale), held_out, recipe.scale))
     fabric.barrier()
+    if fabric.world_size > 1:
+        torch.distributed.destroy_process_group()  # else its threads may abort a process that ends
     return weights
 
 
