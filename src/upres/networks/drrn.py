@@ -13,11 +13,12 @@ Notes' form: `units=15, unit="post_activation"`: 3×3, BN, ReLU, 1×1, twice, al
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, cast
 
+import torch
 from torch import Tensor, nn
 
-from upres.networks.layers import BicubicEnlarge
+from upres.networks.layers import BicubicEnlarge, draw_near_identity, draw_pairs
 
 
 def _norm(channels: int, batch_norm: bool) -> nn.Module:
@@ -80,6 +81,19 @@ class RecursiveBlock(nn.Module):
             ]
             self.units = nn.ModuleList([nn.Sequential(*half)] * units)
         self.running = units
+
+    def start_near_identity(self, *, is_first: bool) -> None:
+        """See `DRRN.start_as_interpolation`."""
+        if not isinstance(self.first, PreActivation) or not isinstance(self.first.norm, nn.Identity):
+            return
+        if is_first:
+            draw_pairs(self.first.conv, norm=2.0)
+        else:
+            draw_near_identity(self.first.conv, share=0.3)
+        one, two = (half.conv for half in cast("nn.Sequential[PreActivation]", self.units[0]))
+        draw_near_identity(one, share=0.3)
+        draw_near_identity(two, share=0.3)
+        two.weight.mul_(0.5)
 
     def forward(self, x: Tensor) -> Tensor:
         """`(B, in_channels, h, w)` → `(B, channels, h, w)`."""
@@ -147,7 +161,15 @@ class DRRN(nn.Module):
             assert isinstance(block, RecursiveBlock)
             block.grow(units)
 
+    @torch.no_grad()
     def start_as_interpolation(self) -> None:
-        """Start from bicubic interpolation: the residual is zero."""
+        """Start from bicubic interpolation: the residual is zero.
+
+        Without batch norm, every layer of the paper's unit sees what the first one does: a unit hands on half of what
+        it is given, so that the block's start, which is added each time, stays in bounds.
+        """
         last = self.last.conv if isinstance(self.last, PreActivation) else self.last
         nn.init.zeros_(last.weight)
+        for i, block in enumerate(self.blocks):
+            assert isinstance(block, RecursiveBlock)
+            block.start_near_identity(is_first=i == 0)

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from upres.networks.layers import bilinear_transposed, draw_blind_to_brightness, exact_transposed_conv
+from upres.networks.layers import bilinear_transposed, draw_near_identity, draw_pairs, exact_transposed_conv
 
 
 class Level(nn.Module):
@@ -104,10 +104,10 @@ class LapSRN(nn.Module):
         return pyramid
 
     def start_as_interpolation(self) -> None:
-        """Start from bilinear interpolation: every residual is zero. Filters do not see brightness."""
-        draw_blind_to_brightness(self.first, slope=0.2)
+        """Start from bilinear interpolation: every residual is zero, and each level's layers see what enters it."""
+        draw_pairs(self.first, norm=2.0)
         for level in self.levels:
             assert isinstance(level, Level)
             for conv in level.convs:
-                draw_blind_to_brightness(cast(nn.Conv2d, conv), slope=0.2)
+                draw_near_identity(cast(nn.Conv2d, conv), share=0.3)
             nn.init.zeros_(level.residual.weight)

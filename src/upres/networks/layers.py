@@ -85,11 +85,11 @@ def draw_pairs(conv: nn.Conv2d, *, norm: float) -> None:
 
 
 @torch.no_grad()
-def draw_near_identity(conv: nn.Conv2d, *, share: float) -> None:
+def draw_near_identity(conv: nn.Conv2d | nn.ConvTranspose2d, *, share: float) -> None:
     """Draw a hidden layer that, behind ReLU, hands on what it is given, and a share of a plain draw after He.
 
     Args:
-        conv: with as many channels out as in; its biases stay.
+        conv: with as many channels out as in, and a kernel of odd size; its biases stay.
         share: of He's standard deviation (arXiv 1502.01852). DiracNets (Zagoruyko 2017, arXiv 1706.00388) train deep
             plain networks as such sums.
     """

@@ -15,9 +15,12 @@ kernel is 3×3 at every scale; here it is as large as the scale where that is mo
 
 from __future__ import annotations
 
+from typing import cast
+
+import torch
 from torch import Tensor, nn
 
-from upres.networks.layers import BicubicEnlarge, exact_transposed_conv
+from upres.networks.layers import BicubicEnlarge, draw_near_identity, draw_pairs, exact_transposed_conv
 
 
 class RED(nn.Module):
@@ -64,15 +67,14 @@ class RED(nn.Module):
     def forward(self, y: Tensor) -> Tensor:
         """`(B, 1, h, w)` luma in [0, 1] → `(B, 1, s·h, s·w)`, unclipped."""
         u = self.enlarge(y)
-        skip_odd = int(self.low_resolution)
         x, skips = u, list[Tensor]()
         for i, conv in enumerate(self.convs, start=1):
             x = conv(x).relu()
-            if i % 2 == skip_odd and i < len(self.convs):
+            if i % 2 == int(self.low_resolution) and i < len(self.convs):
                 skips.append(x)
         for j, transposed in enumerate(self.transposed, start=1):
             x = transposed(x)
-            if (len(self.convs) - j) % 2 == skip_odd:
+            if self._adds_skip(j):
                 x = (x + skips.pop()).relu() if self.relu_after_sum else x.relu() + skips.pop()
             else:
                 x = x.relu()
@@ -83,8 +85,24 @@ class RED(nn.Module):
         """Every supervised prediction: here the output alone."""
         return [self(y)]
 
+    @torch.no_grad()
     def start_as_interpolation(self) -> None:
-        """Start from bicubic interpolation: the residual is zero. In the low-resolution form, from mid-gray."""
+        """Start from bicubic interpolation: the residual is zero. In the low-resolution form, from mid-gray.
+
+        Every layer sees what the first one does: convolutions hand on what they are given, and transposed ones that a
+        skip is added to half of it, so that the sum stays in bounds.
+        """
+        first, *convs = self.convs
+        draw_pairs(cast(nn.Conv2d, first), norm=2.0)
+        for layer in (*convs, *self.transposed):
+            draw_near_identity(cast(nn.Conv2d | nn.ConvTranspose2d, layer), share=0.3)
+        for j, transposed in enumerate(self.transposed, start=1):
+            if self._adds_skip(j):
+                cast(nn.ConvTranspose2d, transposed).weight.mul_(0.5)
         nn.init.zeros_(self.last.weight)
         if self.low_resolution and self.last.bias is not None:
             nn.init.constant_(self.last.bias, 0.5)
+
+    def _adds_skip(self, j: int) -> bool:
+        """Whether a convolution's output is added to that of transposed convolution `j`, counted from 1."""
+        return (len(self.convs) - j) % 2 == int(self.low_resolution)
