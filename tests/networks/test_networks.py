@@ -19,6 +19,7 @@ from upres.networks.layers import (
     draw_pairs,
     exact_transposed_conv,
 )
+from upres.networks.widening import can_widen, widen
 
 SCALES = [(name, scale) for name in NETWORKS for scale in ((2, 4, 8) if name == "lapsrn" else (2, 3, 4))]
 
@@ -295,3 +296,38 @@ def test_hardly_a_channel_of_vdsr_starts_cut_off():
         if isinstance(layer, nn.ReLU):
             is_on = (x > 0).float().mean(dim=(0, 2, 3))
             assert (is_on < 0.01).sum() <= 2
+
+
+@pytest.mark.parametrize(
+    ("make", "channels"),
+    [
+        (lambda n: DRCN(scale=2, recursions=3, channels=n), (8, 24)),
+        (lambda n: RED(scale=3, layers=5, channels=n), (4, 8)),
+        (lambda n: LapSRN(scale=4, convolutions=2, channels=n), (4, 8)),
+        (lambda n: DRRN(scale=2, units=2, channels=n), (4, 8)),
+        (lambda n: FSRCNN(scale=2, d=n, s=n // 2, m=1), (8, 16)),
+    ],
+    ids=["drcn", "red", "lapsrn", "drrn", "fsrcnn"],
+)
+def test_a_widened_network_computes_the_same_and_its_copies_come_apart(make, channels):
+    torch.manual_seed(0)
+    narrow, wide = map(make, channels)
+    for parameter in narrow.parameters():
+        if parameter.ndim < 4:
+            nn.init.uniform_(parameter, -0.1, 0.2)
+    assert can_widen(narrow, wide)
+    assert not can_widen(wide, narrow)
+    assert not can_widen(narrow, narrow)
+    widen(narrow, wide)
+    y = torch.rand(2, 1, 13, 11)
+    for network in (narrow, wide):
+        network.train()
+    torch.testing.assert_close(wide(y), narrow(y), atol=1e-4, rtol=1e-4)
+    wide(y).square().mean().backward()
+    few = channels[0]
+    hidden = next(p for p in wide.parameters() if p.ndim == 4 and p.shape[1] == channels[1])
+    assert hidden.grad is not None
+    first = next(p for p in wide.parameters() if p.ndim == 4)
+    assert first.grad is not None
+    torch.testing.assert_close(first[:few], first[few : 2 * few])
+    assert (first.grad[:few] - first.grad[few : 2 * few]).abs().max() > 1e-3 * first.grad.abs().max()

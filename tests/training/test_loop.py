@@ -165,6 +165,18 @@ def test_start_from_weights_takes_what_fits(tmp_path, pack):
         run(third, pack, tmp_path / "third", init=tmp_path / "espcn.safetensors")
 
 
+def test_start_from_a_narrower_network_takes_its_function(tmp_path, pack):
+    narrow = replace(RECIPE, settle=0, steps=4, warmup=1, arguments={"d": 8, "s": 4, "m": 1})
+    wide = replace(narrow, steps=1, learning_rate=1e-12, arguments={"d": 16, "s": 4, "m": 1})
+    first = run(narrow, pack, tmp_path / "narrow")
+    second = run(wide, pack, tmp_path / "wide", init=first)
+    source, target = store.load(first)[0], store.load(second)[0]
+    y = torch.rand(1, 1, 15, 12)
+    torch.testing.assert_close(target(y), source(y), atol=2e-3, rtol=0)  # weights are kept in half precision
+    assert (target(y) - source(y)).abs().mean() < 2e-4
+    assert store.load(second)[1].init.endswith("tensors, widened")
+
+
 def test_compiled_and_bf16_run_too(tmp_path, pack):
     weights = loop.train(replace(RECIPE, steps=4, settle=1, warmup=1), pack, tmp_path, accelerator="cpu", compile=True)
     assert weights.exists()

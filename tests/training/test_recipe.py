@@ -132,9 +132,9 @@ def test_recipes_can_be_shortened_and_rescaled(recipe):
 
 
 def test_variants_are_told_apart_by_name():
-    assert list(SMALL_RECIPES) == ["fsrcnn-s", "srcnn-915", "drrn-s"]
+    assert list(SMALL_RECIPES) == ["fsrcnn-s", "srcnn-915", "drrn-s", "drcn-64"]
     names = [SMALL_RECIPES[model].name for model in SMALL_RECIPES]
-    assert names == ["fsrcnn-s-x2", "srcnn-915", "drrn-s"]
+    assert names == ["fsrcnn-s-x2", "srcnn-915", "drrn-s", "drcn-64"]
     for model, recipe in SMALL_RECIPES.items():
         small, usual = (NETWORKS[r.network](scale=2, **r.arguments) for r in (recipe, RECIPES[recipe.network]))
         sizes = [sum(p.numel() for p in network.parameters()) for network in (small, usual)]

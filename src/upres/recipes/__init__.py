@@ -18,4 +18,6 @@ _MODULES = {
 
 RECIPES: dict[str, Recipe] = {name: module.RECIPE for name, module in _MODULES.items()}
 PAPER_RECIPES: dict[str, Recipe] = {name: module.PAPER for name, module in _MODULES.items()}
-SMALL_RECIPES: dict[str, Recipe] = {recipe.model: recipe for recipe in (fsrcnn.SMALL, srcnn.SMALL, drrn.SMALL)}
+SMALL_RECIPES: dict[str, Recipe] = {
+    recipe.model: recipe for recipe in (fsrcnn.SMALL, srcnn.SMALL, drrn.SMALL, drcn.NARROW)
+}

@@ -3,16 +3,19 @@
 `PAPER` is the paper's way: SGD at 1e-2, a tenth after 5 epochs without gain, the end below 1e-6; each recursion's
 prediction is charged beside the final one, by a share α that falls to zero; 41×41 patches of T91, 40×40 here. An epoch
 is taken as 1,100 steps. The gradient's norm is clipped to 0.1, of which the paper says nothing: without, the third step
-diverges. `RECIPE` trains for ×2, ×3 and ×4 together with SOAP, and lets the recursion grow from 2 to 16: its weights
-are shared, so what few recursions learn serves many.
+diverges. `RECIPE` trains for ×2, ×3 and ×4 together with SOAP. With 256 channels a step costs 16 times one of 64, so it
+starts from `NARROW`, which has 64 and whose recursion grows from 2 to 16: the weights are shared, so what few
+recursions learn serves many. The wide network computes what the narrow one did at first (`upres.networks.widening`).
 
 Expected on Set5 (`paper` protocol): not measured yet; the paper has 37.63 / 33.82 / 31.53 dB for ×2 / ×3 / ×4.
-Cost: about two hours on one CPU core with bfloat16:
 
-    upres train drcn --data PICTURES
+    upres train drcn-64 --data PICTURES --out narrow
+    upres train drcn --data PICTURES --init narrow/drcn-64.safetensors
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 from upres.training.recipe import Recipe
 
@@ -20,8 +23,7 @@ RECIPE = Recipe(
     network="drcn",
     scale=2,
     more_scales=(3, 4),
-    growth=((0, 2), (800, 4), (1_800, 8), (2_500, 16)),
-    steps=3_900,
+    steps=4_000,
     batch=2,
     patch=18,
     optimizer="soap",
@@ -32,11 +34,25 @@ RECIPE = Recipe(
     warmup=200,
     loss="charbonnier",
     recursion_loss=0.5,
-    recursion_loss_steps=3_200,
+    recursion_loss_steps=3_000,
     clip=1.0,
     settle=200,
     rescale=(1.0, 0.8, 0.6),
-    validate_every=3_900,
+    validate_every=4_000,
+)
+
+NARROW = replace(
+    RECIPE,
+    variant="64",
+    arguments={"channels": 64},
+    growth=((0, 2), (1_000, 4), (2_500, 8), (4_000, 16)),
+    steps=6_000,
+    batch=8,
+    patch=24,
+    learning_rate=1e-3,
+    recursion_loss_steps=5_000,
+    settle=300,
+    validate_every=1_000,
 )
 
 PAPER = Recipe(

@@ -37,6 +37,7 @@ from upres.files import make_folder, remove_unfinished
 from upres.inference.engines import TorchEngine
 from upres.inference.upscaler import Bicubic, Upscaler
 from upres.networks import NETWORKS, SCALE_LAYERS, SUPERVISES_RECURSIONS, Network, Recursive
+from upres.networks.widening import can_widen, widen
 from upres.training import checkpoint, plots
 from upres.training.losses import LOSSES
 from upres.training.recipe import Recipe
@@ -108,7 +109,8 @@ def train(
         data: pictures; `recipe.held_out` of them validate.
         out: folder for checkpoints, `metrics.csv`, TensorBoard events, plots and the weights; made if missing.
         validation: pictures to validate on instead; `data` then trains whole.
-        init: weights to start from; tensors of the same name and shape are taken, the others start anew.
+        init: weights to start from; tensors of the same name and shape are taken, the others start anew. Of a network
+            whose channels are a whole fraction of this one's, all are, by `upres.networks.widening`.
         resume: go on from the newest whole checkpoint in `out`.
         accelerator: Fabric's: `auto`, `cpu`, `cuda` or `mps`.
         devices: how many of them, on each machine.
@@ -405,17 +407,23 @@ def _any(fabric: Fabric, flag: bool) -> bool:
 
 
 def _take(network: Network, init: Path) -> str:
-    """Copy every tensor of `init` whose name and shape fit; return a line that says what was taken."""
+    """Copy every tensor of `init` that fits, or all of a narrower network; return a line that says what was taken."""
     source, metadata = store.load(init)
-    own = network.state_dict()
-    fitting = {k: v for k, v in source.state_dict().items() if k in own and v.shape == own[k].shape}
-    if metadata.scale != network.scale and metadata.network in SCALE_LAYERS:
-        fitting = {k: v for k, v in fitting.items() if not k.startswith(SCALE_LAYERS[metadata.network])}
-    if not fitting:
+    own, given = network.state_dict(), source.state_dict()
+    if metadata.scale != network.scale:
+        foreign = SCALE_LAYERS.get(metadata.network, ())
+        given = {k: v for k, v in given.items() if not k.startswith(foreign)}
+    fitting = {k: v for k, v in given.items() if k in own and v.shape == own[k].shape}
+    if len(given) == len(own) and can_widen(source, network):
+        widen(source, network)
+        taken = f"{len(given)} tensors, widened"
+    elif fitting:
+        network.load_state_dict(fitting, strict=False)
+        taken = f"{len(fitting)} of {len(own)} tensors"
+    else:
         raise UsageError(f"{init}: holds {metadata.network}, of which nothing fits; give weights of the same network.")
-    network.load_state_dict(fitting, strict=False)
-    log.info("started from %s: %d of %d tensors", init, len(fitting), len(own))
-    return f"{metadata.network}-x{metadata.scale} ({metadata.steps} steps): {len(fitting)} of {len(own)} tensors"
+    log.info("started from %s: %s", init, taken)
+    return f"{metadata.network}-x{metadata.scale} ({metadata.steps} steps): {taken}"
 
 
 def _parameter_groups(network: Network, recipe: Recipe) -> list[dict[str, Any]]:
