@@ -90,7 +90,7 @@ class RecursiveBlock(nn.Module):
             draw_pairs(self.first.conv, norm=2.0)
         else:
             draw_near_identity(self.first.conv, share=0.3)
-        one, two = (half.conv for half in cast("nn.Sequential[PreActivation]", self.units[0]))
+        one, two = (cast(nn.Conv2d, half.get_submodule("conv")) for half in self.units[0].children())
         draw_near_identity(one, share=0.3)
         draw_near_identity(two, share=0.3)
         two.weight.mul_(0.5)

@@ -36,11 +36,11 @@ def widen(narrow: nn.Module, wide: nn.Module) -> None:
         narrow: a network.
         wide: one for which `can_widen` holds; its weights are replaced.
     """
-    layers, targets = dict(wide.named_modules(remove_duplicate=False)), wide.state_dict(keep_vars=True)
+    targets = wide.state_dict(keep_vars=True)
     for name, weights in narrow.state_dict().items():
         target = targets[name]
         if weights.ndim == 4:
-            layer = layers[name.rpartition(".")[0]]
+            layer = wide.get_submodule(name.rpartition(".")[0])
             target.copy_(_wider_kernel(weights, target, transposed=isinstance(layer, nn.ConvTranspose2d)))
         else:
             copies = (more // few for few, more in zip(weights.shape, target.shape, strict=True))
