@@ -9,7 +9,7 @@ from upres.errors import UsageError
 from upres.images.resize import imresize
 from upres.inference import graphs, quantize
 from upres.inference.engines import OpenVINOEngine
-from upres.inference.runtime import core, has_int8
+from upres.inference.runtime import core, has_bf16, has_int8
 from upres.weights import catalog
 
 RECORDS = [pytest.param(record, id=f"{record.name}-x{record.scale}") for record in upres.models()]
@@ -83,6 +83,20 @@ def test_deeper_pictures_run_in_float32(photo):
     asked = upres.load("fsrcnn", 2, precision="int8")
     assert asked.precision_for(deep.dtype) == "f32"
     np.testing.assert_array_equal(asked(deep), upres.load("fsrcnn", 2, precision="f32")(deep))
+
+
+@pytest.mark.parametrize("precision", ["bf16", "int8"])
+@pytest.mark.parametrize("record", [param for param in RECORDS if param.values[0].scale == 2])
+def test_narrow_pictures_are_as_right_as_wide_ones(record, precision):
+    if not {"bf16": has_bf16, "int8": has_int8}[precision]():
+        pytest.skip(f"this processor has no {precision}")
+    found = catalog.find(record.name, 2).onnx
+    exact, asked = OpenVINOEngine(found, "f32", workers=1), OpenVINOEngine(found, precision, workers=1)
+    random = np.random.default_rng(0)
+    for height, width in [(1, 1), (2, 2), (64, 2), (40, 3), (33, 4), (70, 5), (70, 7), (70, 8), (64, 9), (3, 50)]:
+        y = (0.4 + 0.2 * random.random((height, width))).astype(np.float32)
+        np.testing.assert_allclose(asked(y), exact(y), atol=0.02 if precision == "bf16" else 0.1)
+        np.testing.assert_allclose(asked.residual(y), exact.residual(y), atol=0.02 if precision == "bf16" else 0.1)
 
 
 @needs_int8

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -23,6 +24,10 @@ if TYPE_CHECKING:
     from torch import nn
 
 EngineName = Literal["openvino", "onnxruntime", "torch"]
+
+# On processors with AMX, OpenVINO 2026.4 returns what lay in memory, or crashes, where bf16 or int8 convolutions get
+# pictures of less than five pixels across.
+_NARROWEST = 8
 
 
 class Engine(Protocol):
@@ -47,7 +52,8 @@ class OpenVINOEngine:
 
     Args:
         path: an ONNX model from luma `(1, 1, h, w)` to `(1, 1, s·h, s·w)`, as `upres export` writes it.
-        precision: of the network's arithmetic. A network that adds to the bicubic-enlarged picture runs without that
+        precision: of the network's arithmetic; f32 for pictures of less than 8 pixels across, where others are wrong
+            on some processors. A network that adds to the bicubic-enlarged picture runs without that
             last sum, which is done here in float32: neither bf16 nor int8 rounds the picture itself.
         workers: calls that run at once, each on its share of the cores; all cores take one each if not given.
 
@@ -62,6 +68,7 @@ class OpenVINOEngine:
         for name, has in (("bf16", has_bf16), ("int8", has_int8)):
             if precision == name and not has():
                 raise UsageError(f"precision {name} was asked for; this processor lacks it, so use f32 or auto.")
+        self._path, self._precision = path, precision
         self._graph = graphs.prepare(_read_model(path))
         if precision == "int8":
             quantize(self._graph)
@@ -80,7 +87,15 @@ class OpenVINOEngine:
         result = self._run(y)
         return result if self._graph.is_residual else result - imresize(y, self._graph.scale)
 
+    @cached_property
+    def _for_narrow(self) -> OpenVINOEngine:
+        return OpenVINOEngine(self._path, "f32", workers=1)
+
     def _run(self, y: NDArray[np.float32]) -> NDArray[np.float32]:
+        if y.shape[1] < _NARROWEST and self._precision != "f32":
+            with FIRST_USE:
+                narrow = self._for_narrow
+            return narrow._run(y)
         height, width = (side * self._graph.scale for side in y.shape)
         return self._compiled(*self._graph.inputs(y))[0, 0, :height, :width]
 

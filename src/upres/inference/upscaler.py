@@ -139,7 +139,7 @@ class Upscaler:
         with FIRST_USE:
             if precision not in self._engines:
                 engine = self._make_engine(precision)
-                engine(np.zeros((1, 1), np.float32))
+                engine(np.zeros((16, 16), np.float32))  # as small, any precision runs; see `OpenVINOEngine`
                 self._engines[precision] = engine
             return self._engines[precision]
 
