@@ -12,8 +12,9 @@ levels. How much that costs depends on the ranges that the levels span:
   photos, but clip what text causes by up to 100 gray levels. So no pictures are needed, and a file always gives the
   same results.
 
-The first convolution, which reads the luma itself, the last, whose rounding nothing after it evens out, and transposed
-ones stay in floating point.
+The first convolution, which reads the luma itself, the last, whose rounding nothing after it evens out, transposed ones
+and those of a single pixel stay in floating point: the last are a small share of any network, and OpenVINO 2026.4
+crashes in them at some sizes on processors with AMX.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ def quantize(graph: graphs.LumaGraph) -> None:
         if node.get_type_name() == "Convolution"
         and str(node.get_input_partial_shape(0)[1]) != "1"
         and graphs.constant(graphs.source(node, 1)) is not None
+        and list(node.get_input_shape(1))[2:] != [1, 1]
         and _feeds_a_convolution(node)
     ]
     if not convolutions:
