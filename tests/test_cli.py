@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import numpy as np
@@ -418,10 +419,40 @@ def test_standard_input_and_output(picture):
         (b"", b"upres: standard input is empty; give a picture file.\n"),
         (content[:-40], b"upres: standard input: the picture is damaged or cut short"),
         (b"text", b"upres: standard input: not a picture that upres can read"),
+        (bytes(3_000_000), b"upres: standard input: not a picture that upres can read"),
     ):
         done = subprocess.run(command, input=wrong, capture_output=True, timeout=300)
         assert (done.returncode, done.stdout) == (1, b"")
         assert done.stderr.startswith(says)
+
+
+def test_standard_input_has_an_end(picture):
+    """What begins as a picture and goes on for ever is given up once the memory for it is used."""
+    content = picture.read_bytes()
+    command = [sys.executable, "-m", "upres", "upscale", "-", "-o", "-", "--memory", "300MB"]
+    pipes = dict.fromkeys(("stdin", "stdout", "stderr"), subprocess.PIPE)
+    with subprocess.Popen(command, bufsize=0, **pipes) as process:
+        written = process.stdin.write(content)
+        with suppress(BrokenPipeError):
+            while written < 2_000_000_000:
+                written += process.stdin.write(bytes(1 << 20))
+        assert written < 400_000_000
+        process.stdin.close()
+        out, errors = process.stdout.read(), process.stderr.read()
+        assert process.wait(timeout=60) == 1
+    assert out == b""
+    assert errors == b"upres: standard input goes on beyond 0.3 GB, all that may be used (--memory).\n"
+
+
+def test_streams_that_cannot_be_are_named(picture, tmp_path):
+    done = upres_("upscale", "-", "-o", f"{tmp_path}/", input="")
+    assert done.returncode == 2
+    assert "is a folder; what goes through - has no name, so name a file." in done.stderr
+    closed = subprocess.run(
+        f"{sys.executable} -m upres upscale - -o {tmp_path}/a.png <&-", shell=True, capture_output=True, timeout=60
+    )
+    assert closed.returncode == 2
+    assert closed.stderr == b"upres: - reads standard input, which is closed; give a picture file.\n"
 
 
 def test_any_size_and_verification(picture):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import platform
@@ -30,7 +31,8 @@ def whole_file(path: str | os.PathLike[str]) -> Generator[Path]:
         os.replace(temporary, path)
     except OSError as error:
         reason = error.strerror or str(error)
-        raise OutputError(f"{path}: could not be written ({reason}); free space or choose another place.") from error
+        hint = "give a shorter one" if error.errno == errno.ENAMETOOLONG else "free space or choose another place"
+        raise OutputError(f"{path}: could not be written ({reason}); {hint}.") from error
     finally:
         with suppress(OSError):  # the folder may be missing, and then nothing was written
             temporary.unlink(missing_ok=True)

@@ -18,13 +18,14 @@ from PIL import Image, ImageCms
 from PIL.PngImagePlugin import PngInfo
 
 from upres.errors import PictureError
-from upres.images import boxes, formats, io
+from upres.images import boxes, formats, io, profiles, vips
 from upres.images.profiles import Colours
 
 SRGB = pyvips.Image.black(1, 1, bands=3).copy(interpretation="srgb").icc_export(output_profile="srgb")
 P3 = pyvips.Image.black(1, 1, bands=3).copy(interpretation="srgb").icc_export(output_profile="p3")
 SRGB_PROFILE, P3_PROFILE = (bytes(image.get("icc-profile-data")) for image in (SRGB, P3))
 # CSS Color Module Level 4, section 18: from linear Display P3 to linear sRGB.
+P3_POINTS = (68_000, 32_000, 26_500, 69_000, 15_000, 6_000)
 P3_TO_SRGB = np.array([[1.2249, -0.2247, 0], [-0.0420, 1.0419, 0], [-0.0197, -0.0786, 1.0979]])
 
 
@@ -447,3 +448,62 @@ def test_damaged_jpeg_data_in_a_tiff_is_warned_of(tmp_path, photo):
     assert read.warning is not None
     assert "damaged" in read.warning or "orrupt" in read.warning
     assert read.pixels.shape == photo.shape
+
+
+def test_a_jpeg_that_lacks_its_end_marker_alone_is_whole(tmp_path, photo):
+    io.write(io.Picture(photo), tmp_path / "a.jpg")
+    content = (tmp_path / "a.jpg").read_bytes()
+    whole = io.read(tmp_path / "a.jpg")
+    for end in (-2, -1):
+        (tmp_path / "cut.jpg").write_bytes(content[:end])
+        for file in (tmp_path / "cut.jpg", content[:end]):
+            read = io.read(file)
+            np.testing.assert_array_equal(read.pixels, whole.pixels)
+            assert read.warning == "it lacks its end marker"
+    for end in (-12, -200, len(content) // 2):
+        (tmp_path / "cut.jpg").write_bytes(content[:end])
+        with pytest.raises(PictureError, match=r"cut\.jpg: the picture is damaged or cut short"):
+            io.read(tmp_path / "cut.jpg")
+
+
+def test_bits_that_avif_has_no_place_for_are_named():
+    avif = formats.named("avif")
+    deep = np.random.default_rng(0).integers(0, 65_536, (20, 30, 3)).astype(np.uint16)
+    twelve = np.rint((deep >> 4) * (65_535 / 4095)).astype(np.uint16)
+    assert io.lost(io.Picture(deep), avif) == ["bits beyond 12"]
+    assert io.lost(io.Picture(twelve), avif) == []
+    assert io.lost(io.Picture(deep), formats.named("png")) == []
+    assert io.lost(io.Picture(np.zeros((2, 2), np.float32)), avif) == ["floats"]
+
+
+def test_gamma_beside_the_primaries_of_adobe_rgb_is_meant_as_it_stands():
+    d65 = (31_270, 32_900)
+    adobe = profiles.of_png(45_455, (*d65, 64_000, 33_000, 21_000, 71_000, 15_000, 6_000))
+    assert adobe.gamma == pytest.approx(2.2, abs=1e-4)
+    for primaries in (None, (*d65, 64_000, 33_000, 30_000, 60_000, 15_000, 6_000), (*d65, *P3_POINTS)):
+        assert profiles.of_png(45_455, primaries).gamma is None
+
+
+@pytest.mark.parametrize("source", ["a.webp", "a.tif"])
+def test_exif_in_an_animation_states_the_size_of_a_frame(tmp_path, photo, source):
+    frames = [Image.fromarray(photo[y : y + 60, :80]) for y in (0, 60, 120)]
+    exif = Image.Exif()
+    exif[0x010F] = "a camera"
+    exif.get_ifd(0x8769).update({0x9003: "2024:01:01 00:00:00", 0xA002: 80, 0xA003: 60})
+    frames[0].save(tmp_path / source, save_all=True, append_images=frames[1:], exif=exif.tobytes())
+    with Image.open(through(tmp_path / source, tmp_path / "b.webp")) as result:
+        kept = result.getexif()
+    assert kept[0x010F].rstrip("\0") == "a camera"
+    shot = kept.get_ifd(0x8769)
+    assert (shot[0xA002], shot[0xA003]) == (80, 60)
+
+
+def test_an_animated_avif_is_called_one(tmp_path):
+    (tmp_path / "a.avif").write_bytes(struct.pack(">I4s4sI8s", 32, b"ftyp", b"avis", 0, b"avifavis") + bytes(40))
+    with pytest.raises(PictureError, match=r"a\.avif: not a picture that upres can read \(an animated AVIF\)"):
+        io.read(tmp_path / "a.avif")
+
+
+def test_a_reason_that_is_but_a_number_is_given_with_the_line_before():
+    assert vips.reason(ValueError("one\nbitstream not supported\n(2.100)\n")) == "bitstream not supported (2.100)"
+    assert vips.reason(ValueError("one\ntwo\n")) == "two"

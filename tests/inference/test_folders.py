@@ -108,7 +108,10 @@ def test_a_bad_file_does_not_stop_the_others(tree, tmp_path):
     assert done.returncode == 1
     assert "bad.png: the picture is damaged or cut short" in done.stderr
     assert "vanished.png: no such file; it vanished, or is a link to nothing." in done.stderr
-    assert done.stderr.endswith("upres: 5 done, 0 done before. Passed over: 1 .txt.\nupres: 2 of 7 pictures failed.\n")
+    assert done.stderr.endswith(
+        "upres: 5 done, 0 done before. Passed over: 1 linked folders, 1 hidden, 1 .txt.\n"
+        "upres: 2 of 7 pictures failed.\n"
+    )
     assert sorted(files(tmp_path / "out")) == [
         "2024/deep.TIF",
         "2024/été/日本語 “x”.webp",
@@ -174,7 +177,7 @@ def test_dry_run_says_and_does_nothing(tree, tmp_path):
     made = files(tmp_path / "out")
     again = upres_(tree, "-o", tmp_path / "out", "-m", "bicubic", "--dry-run")
     assert again.stdout == f"{tree / 'a.jpg'} → {tmp_path / 'out' / 'a.jpg'}, 100×80\n"
-    assert "upres: 1 to be done, 3 done before. Passed over: 1 .txt." in again.stderr
+    assert "upres: 1 to be done, 3 done before. Passed over: 1 hidden, 1 .txt." in again.stderr
     assert statuses(upres_(tree, "-o", tmp_path / "out", "--dry-run", "--json")) == {"planned": 4}
     assert files(tmp_path / "out") == made
 
@@ -213,7 +216,7 @@ def test_dry_run_reads_headers(tree, tmp_path):
 def test_results_of_other_calls_are_no_inputs(tree, tmp_path):
     assert upres_(tree, "-o", tree / "large", "-m", "bicubic").returncode == 0
     done = upres_(tree, "-o", tmp_path / "out", "-m", "bicubic")
-    assert "4 done, 0 done before. Passed over: 1 folders of results, 1 .txt." in done.stderr
+    assert "4 done, 0 done before. Passed over: 1 folders of results, 1 hidden, 1 .txt." in done.stderr
     assert not (tmp_path / "out" / "large").exists()
     again = upres_(tree / "large", "-o", tmp_path / "larger", "-m", "bicubic")
     assert "4 done" in again.stderr
@@ -414,3 +417,59 @@ def test_killed_at_any_moment_a_later_call_finishes_what_is_missing(many, tmp_pa
     last = upres_(many, "-o", out, "--json")
     assert statuses(last) == Counter({"done": 24 - survived, "skipped": survived}) - Counter()
     assert files(out) == expected
+
+
+def test_links_and_hidden_files_are_counted(tree, tmp_path):
+    (tmp_path / "album").mkdir()
+    (tree / "album").symlink_to(tmp_path / "album")
+    (tree / ".thumbnails").mkdir()
+    done = upres_(tree, "-o", tmp_path / "out", "--dry-run")
+    assert done.returncode == 0
+    for counted in ("1 linked folders", "2 hidden", "1 .txt"):
+        assert counted in done.stderr
+
+
+def test_a_folder_that_may_not_be_looked_into_does_not_stop_the_others(tree, tmp_path, monkeypatch):
+    locked = tree / "lost+found"
+    locked.mkdir()
+    stat = os.stat
+
+    def stat_outside(path, *arguments, **options):
+        if Path(os.fsdecode(path)).parent == locked:
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return stat(path, *arguments, **options)
+
+    monkeypatch.setattr(os, "stat", stat_outside)
+    plan = folders.plan(tree, tmp_path / "out", Encoding())
+    assert len(plan.jobs) == 4
+    assert [path.name for path in folders.expand(f"{tree}/**/*.jpg", tmp_path / "out")[1]] == ["a.jpg"]
+
+
+def test_each_damaged_picture_gets_its_own_reason(tmp_path, photo):
+    bad = tmp_path / "bad"
+    bad.mkdir()
+    for i in range(4):
+        for suffix in (".jpg", ".tif", ".avif"):
+            io.write(Picture(photo[:80, :90]), bad / f"{i}{suffix}")
+            content = (bad / f"{i}{suffix}").read_bytes()
+            (bad / f"{i}{suffix}").write_bytes(content[: len(content) * 2 // 3])
+    done = upres_(bad, "-o", tmp_path / "out", "--json")
+    assert done.returncode == 1
+    outcomes = [json.loads(line) for line in done.stdout.splitlines()]
+    errors = {Path(outcome["picture"]).name: outcome["error"] for outcome in outcomes}
+    assert len(errors) == 12
+    for name, error in errors.items():
+        assert "no reason given" not in error, error
+        assert ("JPEG" in error) == name.endswith(".jpg"), error
+
+
+def test_names_cannot_give_a_terminal_orders(tmp_path, photo):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    io.write(Picture(photo[:20, :20]), folder / "a\x1b[31mred\n.png")
+    (folder / "b\x1b]0;title\x07.png").write_text("no picture")
+    done = upres_(folder, "-o", tmp_path / "out")
+    assert done.returncode == 1
+    assert "a\\x1b[31mred\\n.png: 40×40" in done.stdout
+    assert "b\\x1b]0;title\\x07.png: not a picture" in done.stderr
+    assert not {"\x1b", "\x07"} & set(done.stdout + done.stderr)

@@ -11,6 +11,7 @@ import typer
 import upres
 from upres.cli.comparing import compare, report
 from upres.cli.doctor import doctor
+from upres.cli.options import printable
 from upres.cli.pictures import upscale
 from upres.cli.scores import evaluate, models
 from upres.cli.training import export, pack, train
@@ -59,5 +60,5 @@ def main() -> None:
         print(f"upres: {MissingExtraError(package, 'train')}", file=sys.stderr)
         sys.exit(1)
     except UpresError as error:
-        print(f"upres: {error}", file=sys.stderr)
+        print("\n".join(map(printable, f"upres: {error}".split("\n"))), file=sys.stderr)
         sys.exit(2 if isinstance(error, UsageError) else 1)

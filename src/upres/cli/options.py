@@ -46,3 +46,8 @@ def given_protocols(value: str) -> list[ProtocolName]:
     if unknown:
         raise UsageError(f"no protocol {', '.join(sorted(map(repr, unknown)))}; there are {', '.join(PROTOCOLS)}.")
     return [name for name in PROTOCOLS if name in value.split(",")]
+
+
+def printable(text: str) -> str:
+    """A line with what a file's name may hold besides text written as escapes, so that no terminal obeys it."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

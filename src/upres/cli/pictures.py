@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 import upres
-from upres.cli.options import Engine, Precision
+from upres.cli.options import Engine, Precision, printable
 from upres.errors import OutputError, PictureError, UpresError, UsageError
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 Format = Literal["png", "jpeg", "jpg", "webp", "tiff", "tif", "avif", "gif"]
 _STREAM = "-"
+_CHUNK = 1 << 20
 _HEEDS_SIGNALS_EVERY = 0.1  # seconds: a signal that another thread takes does not wake one that waits for a lock
 
 
@@ -321,8 +322,10 @@ def _folder(call: _Call, root: str, out: str | None) -> None:
         try:
             with closing(outcomes):
                 _report(call, _with_progress(outcomes, len(jobs)), unreadable, passed_over=others)
-        except KeyboardInterrupt:
+        except (KeyboardInterrupt, SystemExit) as stopped:
             print("upres: stopped; the same call goes on.", file=sys.stderr)
+            if isinstance(stopped, SystemExit):
+                raise
             raise typer.Exit(130) from None
 
 
@@ -334,11 +337,15 @@ def _stream(call: _Call, pictures: list[str], out: str | None) -> None:
         raise UsageError("- stands for one picture: give it alone, with -o FILE or -o -.")
     if call.dry_run or call.json:
         raise UsageError("--dry-run and --json are for files and folders; leave them out with -.")
+    if pictures[0] == _STREAM and sys.stdin is None:  # pyright: ignore[reportUnnecessaryComparison]  as after `<&-`
+        raise UsageError("- reads standard input, which is closed; give a picture file.")
+    if out != _STREAM and _is_folder(out):
+        raise UsageError(f"{out}: is a folder; what goes through - has no name, so name a file.")
     if out == _STREAM and sys.stdout is None:  # pyright: ignore[reportUnnecessaryComparison]  as after `>&-`
         raise UsageError("-o - writes to standard output, which is closed; give -o FILE.")
     if out == _STREAM and sys.stdout.isatty():
         raise UsageError("-o - writes a picture's bytes, and this is a terminal; add > FILE, or give -o FILE.")
-    source: bytes | Path = sys.stdin.buffer.read() if pictures[0] == _STREAM else Path(pictures[0])
+    source: bytes | Path = _standard_input(call.memory) if pictures[0] == _STREAM else Path(pictures[0])
     encoding = call.settings.encoding
     if out != _STREAM:
         format = io.format_for(out, encoding)
@@ -360,6 +367,20 @@ def _stream(call: _Call, pictures: list[str], out: str | None) -> None:
             raise
         except OSError as error:
             raise OutputError(f"standard output: could not be written ({error.strerror}).") from error
+
+
+def _standard_input(most: int) -> bytes:
+    """All of standard input, as long as it may be a picture and fits into so many bytes."""
+    from upres.images import io
+
+    content = bytearray()
+    while chunk := sys.stdin.buffer.read(_CHUNK):
+        if not content:
+            io.check_format(chunk)
+        content += chunk
+        if len(content) > most:
+            raise PictureError(f"standard input goes on beyond {most / 1e9:,.1f} GB, all that may be used (--memory).")
+    return bytes(content)
 
 
 def _report(
@@ -387,18 +408,18 @@ def _report(
             print(json_.dumps(_record(outcome, verified), allow_nan=False), flush=True)
         elif outcome.status == "done":
             assert outcome.done is not None
-            print(f"{outcome.job.target}: {outcome.done.describe()}, {outcome.seconds:.2f} s{verified.text}")
+            print(printable(f"{outcome.job.target}: {outcome.done.describe()}, {outcome.seconds:.2f} s{verified.text}"))
         elif outcome.size is not None:
             height, width = outcome.size
-            print(f"{outcome.job.source} → {outcome.job.target}, {width}×{height}")
+            print(printable(f"{outcome.job.source} → {outcome.job.target}, {width}×{height}"))
         if outcome.error is not None:
             failures.append(outcome.error)
             if passed_over is None:
-                print(f"upres: {outcome.error}", file=sys.stderr)
+                print(printable(f"upres: {outcome.error}"), file=sys.stderr)
     failures += unreadable
     if passed_over is not None:
         for failure in failures:
-            print(f"upres: {failure}", file=sys.stderr)
+            print(printable(f"upres: {failure}"), file=sys.stderr)
         others = f", {counts['elsewhere']} in work elsewhere" if counts["elsewhere"] else ""
         now = f"{counts['planned']} to be done" if call.dry_run else f"{counts['done']} done"
         no_pictures = ", ".join(f"{count} {suffix}" for suffix, count in passed_over.most_common())
@@ -421,7 +442,7 @@ def _record(outcome: Outcome, verified: _Verified) -> dict[str, Any]:
     if size is not None:
         record |= {"width": size[1], "height": size[0]}
     if outcome.done is not None:
-        record |= {"pages": outcome.done.pages, "lost": outcome.done.lost}
+        record |= {"pages": outcome.done.pages, "lost": outcome.done.lost, "network": outcome.done.ran_network}
         record |= {"warning": outcome.done.warning} if outcome.done.warning else {}
     if verified.psnr is not None:
         record["psnr"] = verified.psnr if math.isfinite(verified.psnr) else None  # none: equal to the input

@@ -2,7 +2,7 @@
 
 from upres.images.formats import Encoding
 from upres.images.picture import Picture
-from upres.images.reading import MAX_PIXELS, check_input, format_of, look, read
+from upres.images.reading import MAX_PIXELS, check_format, check_input, format_of, look, read
 from upres.images.writing import check_fits, check_output, format_for, lost, write, write_rows
 
 __all__ = [
@@ -10,6 +10,7 @@ __all__ = [
     "Encoding",
     "Picture",
     "check_fits",
+    "check_format",
     "check_input",
     "check_output",
     "format_for",

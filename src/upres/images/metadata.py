@@ -470,6 +470,37 @@ def jpeg_start(exif: bytes, *, size: tuple[int, int], pixels_per_mm: tuple[float
     return b"\xff\xd8" + _jfif(pixels_per_mm) + b"\xff\xe1" + length.to_bytes(2, "big") + EXIF_MARK + bytes(block)
 
 
+def set_size_in_webp(file: BinaryIO, size: tuple[int, int]) -> None:
+    """Correct the height and width in the EXIF block of a WebP file: libvips states those of all frames together.
+
+    Source of the layout: RFC 9649, 2.3 to 2.7.
+
+    Args:
+        file: open for reading and writing.
+        size: height and width of a frame.
+    """
+    at = 12
+    while True:
+        file.seek(at)
+        head = file.read(8)
+        if len(head) < 8:
+            return
+        length = int.from_bytes(head[4:], "little")
+        if head[:4] == b"EXIF":
+            break
+        at += 8 + length + length % 2
+    content = file.read(length)
+    mark = EXIF_MARK if content.startswith(EXIF_MARK) else b""
+    block = bytearray(content.removeprefix(mark))
+    with suppress(struct.error, OverflowError):
+        form, first = _opened(io.BytesIO(block))
+        shot = form.directory(io.BytesIO(block), first, {_SHOT}, _LARGEST_TAGS).get(_SHOT)
+        if shot is not None:
+            _set_numbers(block, form, int.from_bytes(shot.value, "little"), {_HEIGHT: size[0], _WIDTH: size[1]})
+        file.seek(at + 8)
+        file.write(mark + block)
+
+
 def is_resolution(pixels_per_mm: tuple[float, float]) -> bool:
     """Whether it says something: libvips has 1 where a file says nothing."""
     return all(math.isfinite(density) and density > 0 and density != 1 for density in pixels_per_mm)

@@ -100,15 +100,20 @@ class Colours:
 def of_png(gamma: int | None, chromaticities: tuple[int, ...] | None) -> Colours:
     """From PNG's `gAMA` and `cHRM`: hundred-thousandths.
 
-    A gamma within 5 % of 1 / 2.2 is taken for sRGB's curve, which it stands for in nearly all files.
+    With the primaries of sRGB or Display P3, a gamma within 5 % of 1 / 2.2 is taken for sRGB's curve, which it stands
+    for there in nearly all files.
     """
+    points = _SRGB
+    if chromaticities is not None:
+        wx, wy, rx, ry, gx, gy, bx, by = (number / 100_000 for number in chromaticities)
+        points = (wx, wy, rx, ry, gx, gy, bx, by)
     exponent = None if not gamma else 100_000 / gamma
-    if exponent is not None and abs(exponent / 2.2 - 1) < _LEAST_GAMMA_CHANGE:
+    has_srgb_curve = any(
+        np.allclose(points, known, rtol=0, atol=_LEAST_PRIMARY_CHANGE) for known in (_SRGB, _PRIMARIES[12])
+    )
+    if has_srgb_curve and exponent is not None and abs(exponent / 2.2 - 1) < _LEAST_GAMMA_CHANGE:
         exponent = None
-    if chromaticities is None:
-        return Colours(gamma=exponent)
-    wx, wy, rx, ry, gx, gy, bx, by = (number / 100_000 for number in chromaticities)
-    return Colours((wx, wy, rx, ry, gx, gy, bx, by), exponent)
+    return Colours(points, exponent)
 
 
 def _xyz(x: float, y: float) -> NDArray[np.float64]:

@@ -29,6 +29,7 @@ _FORMAT_OF_LOADER = {"Jpeg": "jpeg", "Uhdr": "jpeg", "Webp": "webp", "Tiff": "ti
 _CARRIED_BLOCKS = ("icc-profile-data", "exif-data", "xmp-data", "iptc-data")
 _CARRIED_VALUES = ("loop", "delay", "resolution-unit")
 _WARNING_LOADERS = ("Jpeg", "Uhdr", "Tiff")
+_JPEG_END = b"\xff\xd9"
 _FailOn = Literal["warning", "error"]
 _PLAIN_SPACES = ("b-w", "srgb", "rgb", "grey16", "rgb16", "scrgb", "multiband")
 _DTYPES = {"uchar": np.uint8, "ushort": np.uint16, "float": np.float32, "double": np.float32}
@@ -50,18 +51,26 @@ def read(
         admit: is called with shape, pages and dtype before the pixels are decoded; what it raises is passed on.
 
     Raises:
-        PictureError: the file is missing, a folder, empty, not a picture, too large, truncated, damaged so that its
-            decoder notices, or holds what would be lost: more than four channels, integers beyond 16 bits, pages of
-            different sizes.
+        PictureError: the file is missing, a folder, empty, not a picture, too large, truncated (but for a JPEG that
+            lacks its end marker alone), damaged so that its decoder notices, or holds what would be lost: more than
+            four channels, integers beyond 16 bits, pages of different sizes.
     """
     try:
         return _read(file, pages=pages, max_pixels=max_pixels, admit=admit, fail_on="warning")
     except PictureError as error:
         cause = error.__cause__
-        if cause is None or not isinstance(cause, vips.module().Error):
+        if cause is None or not vips.is_cause(error):
             raise
+        if lacks_end := _with_jpeg_end(file):
+            with suppress(PictureError):
+                one, other = (
+                    _read(ended, pages=pages, max_pixels=max_pixels, admit=admit, fail_on="error")
+                    for ended in lacks_end
+                )
+                if np.array_equal(one.pixels, other.pixels):
+                    return replace(one, warning="it lacks its end marker")
         picture = _read(file, pages=pages, max_pixels=max_pixels, admit=admit, fail_on="error")
-        return replace(picture, warning=vips.reason(cause, otherwise="its JPEG data may be damaged"))
+        return replace(picture, warning=vips.reason(cause, otherwise="its data may be damaged"))
 
 
 def _read(
@@ -89,6 +98,21 @@ def _read(
         pixels = upright[0] if count == 1 else np.concatenate(upright)
     resolution = (image.xres, image.yres) if seen.orientation < 5 else (image.yres, image.xres)
     return Picture(pixels, carried, resolution, count, (*seen.beside.unkept, *unkept))
+
+
+def _with_jpeg_end(file: str | os.PathLike[str] | bytes) -> tuple[bytes, bytes] | None:
+    """A baseline JPEG file that lacks its end marker, with one behind either of two fillers; None for any other.
+
+    Where pixels are missing, too, the decoder takes the fillers for theirs, and what it makes of the two differs.
+    """
+    with BytesIO(file) if isinstance(file, bytes) else Path(file).open("rb") as stream:
+        start = stream.read(3)
+        content = start + stream.read() if start == b"\xff\xd8\xff" else _JPEG_END
+    is_progressive = b"\xff\xc2" in content
+    if is_progressive or content.rstrip(b"\0").endswith(_JPEG_END):
+        return None
+    content = content.removesuffix(_JPEG_END[:1])
+    return content + b"\x5a" * 64 + _JPEG_END, content + b"\xa5" * 64 + _JPEG_END
 
 
 def look(file: str | os.PathLike[str] | bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[tuple[int, ...], int]:
@@ -135,7 +159,7 @@ def _looked_into(
     """A picture that nothing speaks against so far; it can be decoded until the block ends."""
     name = "standard input" if isinstance(file, bytes) else os.fspath(file)
     with _source_of(file) as source, _damage_named(name):
-        kind = _kind(name, source)
+        kind = _kind(name, source, file)
         options: dict[str, Any] = {"fail_on": fail_on} if kind in _WARNING_LOADERS else {}
         found = _beside(name, kind, file)
         image = _opened(name, source, options)
@@ -172,7 +196,7 @@ def format_of(file: str | os.PathLike[str] | bytes) -> Format:
     """
     name = "standard input" if isinstance(file, bytes) else os.fspath(file)
     with _source_of(file) as source, _damage_named(name):
-        kind = _kind(name, source)
+        kind = _kind(name, source, file)
         if kind == "Heif" and _is_hevc(_opened(name, source, {})):
             return formats.named("png")
     return formats.named(_FORMAT_OF_LOADER.get(kind, "png"))
@@ -244,7 +268,7 @@ def _source_of(file: str | os.PathLike[str] | bytes) -> Generator[Any]:
         raise PictureError(f"{path}: cannot be opened ({error.strerror}); check its name and permissions.") from error
 
 
-def _kind(name: str, source: Any) -> str:
+def _kind(name: str, source: Any, file: str | os.PathLike[str] | bytes) -> str:
     """What libvips takes the content for, whatever the file's name says.
 
     Only loaders of pixels are let in: SVG and PDF may refer to other files, others read text or raw memory.
@@ -252,13 +276,24 @@ def _kind(name: str, source: Any) -> str:
     pyvips = vips.module()
     found = pyvips.vips_lib.vips_foreign_find_load_source(source.pointer)
     if found == pyvips.ffi.NULL:
-        raise PictureError(
-            f"{name}: not a picture that upres can read (its content is of no known format); export it as PNG or TIFF."
-        )
+        with _stream_of(name, file) as stream:
+            is_avif = stream.read(12)[4:] == b"ftypavis"
+        what = "an animated AVIF" if is_avif else "its content is of no known format"
+        raise PictureError(f"{name}: not a picture that upres can read ({what}); export it as PNG or TIFF.")
     kind = str(pyvips.ffi.string(found), "ascii").removeprefix("VipsForeignLoad").removesuffix("Source")
     if kind not in _LOADERS:
         raise PictureError(f"{name}: not a picture that upres can read ({kind}); export it as PNG or TIFF.")
     return kind
+
+
+def check_format(start: bytes) -> None:
+    """Refuse, by its first bytes, what is no picture that upres can read.
+
+    Raises:
+        PictureError: standard input, which is named, goes on otherwise than a picture.
+    """
+    with _source_of(start) as source:
+        _kind("standard input", source, start)
 
 
 def _opened(name: str, source: Any, options: dict[str, Any], *, split: bool = False) -> pyvips.Image:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import threading
 from functools import cache
 from typing import Any
@@ -38,7 +39,14 @@ def _loaded() -> Any:
     return pyvips
 
 
+def is_cause(error: BaseException) -> bool:
+    """Whether an error was raised from one of libvips."""
+    return error.__cause__ is not None and isinstance(error.__cause__, module().Error)
+
+
 def reason(error: BaseException, *, otherwise: str = "no reason given") -> str:
-    """The last line of what libvips says: the nearest to the cause."""
+    """The last line of what libvips says, the nearest to the cause; with the one before if it is but a number."""
     lines = [line.strip() for line in str(getattr(error, "detail", error)).splitlines() if line.strip()]
+    if len(lines) > 1 and not re.search("[a-z]", lines[-1]):
+        lines[-1] = f"{lines[-2]} {lines[-1]}"
     return lines[-1] if lines else otherwise

@@ -52,6 +52,8 @@ def lost(picture: Picture, format: Format) -> list[str]:
     pixels = picture.pixels
     if format.dtype(pixels.dtype) != pixels.dtype:
         found.append("16 bits" if pixels.dtype == np.uint16 else "floats")
+    elif pixels.dtype == np.uint16 and format.name == "avif" and not _has_12_bits(pixels):
+        found.append("bits beyond 12")
     if format.name == "gif" and pixels.ndim == 3 and pixels.shape[2] in (2, 4):
         alpha = pixels[..., -1]
         if np.any((alpha > 0) & (alpha < (1 if alpha.dtype.kind == "f" else np.iinfo(alpha.dtype).max))):
@@ -59,6 +61,13 @@ def lost(picture: Picture, format: Format) -> list[str]:
     if "delay" in picture.carried and picture.pages > 1 and format.name not in ("gif", "webp"):
         found.append("timing")
     return found
+
+
+def _has_12_bits(pixels: NDArray[np.uint16]) -> bool:
+    """Whether 12 bits hold all values, white being 65,535."""
+    values = np.arange(65_536)
+    is_held = np.rint(np.rint(values * 4095 / 65_535) * 65_535 / 4095) == values
+    return all(is_held[row].all() for row in pixels)
 
 
 def _is_longer(block: bytes, most: int | None) -> bool:
@@ -116,12 +125,12 @@ def check_fits(
     Raises:
         UsageError: transparency, pages, or a side that the format has not.
     """
-    if not format.alpha and channels in (2, 4):
-        raise UsageError(f"{path}: JPEG has no transparency; write .png, .webp or .tif instead.")
     if pages > 1 and not format.pages:
         raise UsageError(
             f"{path}: {format.name} holds one picture, not {pages} pages or frames; write .tif, .webp or .gif."
         )
+    if not format.alpha and channels in (2, 4):
+        raise UsageError(f"{path}: JPEG has no transparency; write .png, .webp or .tif instead.")
     if max(size) > format.max_side:
         raise UsageError(
             f"{path}: {size[1]}×{size[0]} pixels; {format.name} has at most {format.max_side:,} a side, "
@@ -227,6 +236,8 @@ def write_rows(
                     chunks.put_after_png_header(file, png_chunks)
                 if format.name == "tiff":
                     _embed_in_tiff(file, picture, (height // picture.pages, width))
+                if format.name == "webp" and picture.pages > 1:
+                    metadata.set_size_in_webp(file, (height // picture.pages, width))
                 os.fsync(file.fileno())
             if written is not None:
                 written(temporary)

@@ -83,6 +83,11 @@ class Done:
     lost: list[str]
     warning: str | None = None
 
+    @property
+    def ran_network(self) -> bool:
+        """Whether the result is larger than the input in a direction; else bicubic interpolation was enough."""
+        return self.size[0] > self.input_size[0] or self.size[1] > self.input_size[1]
+
     def describe(self) -> str:
         """`160×120`, with what is out of the ordinary."""
         height, width = self.size
@@ -91,7 +96,7 @@ class Done:
         text += f", perhaps damaged: {self.warning}" if self.warning else ""
         if self.size == self.input_size:
             return f"{text}, the size it had: no network"
-        if height <= self.input_size[0] and width <= self.input_size[1]:
+        if not self.ran_network:
             return f"{text}, smaller than it was: reduced by bicubic interpolation, no network"
         return text
 

@@ -27,7 +27,7 @@ from typing import IO, Any, Literal, NamedTuple, NotRequired, TypedDict, cast
 
 from upres.errors import Interrupted, OutputError, PictureError, TooLittleMemory, UpresError, UsageError
 from upres.files import make_folder, remove_unfinished
-from upres.images import formats, io
+from upres.images import formats, io, vips
 from upres.images.formats import Encoding, Format
 from upres.inference.enlarging import Done, Enlarger, Settings, checked_size
 from upres.weights import catalog
@@ -107,7 +107,8 @@ class Plan(NamedTuple):
     Attributes:
         jobs: in the order of their names.
         unreadable: what could not be looked into, and why.
-        others: how many files of each ending are no pictures, as far as upres knows, and folders of other results.
+        others: how many files of each ending are no pictures, as far as upres knows; and how many folders of other
+            results, linked folders, and hidden files and folders there are.
     """
 
     jobs: list[Job]
@@ -119,8 +120,8 @@ def plan(root: Path, out: Path, encoding: Encoding) -> Plan:
     """What is to be done with a folder.
 
     The tree is mirrored. Names stay, but for the ending where the format changes; if two pictures then have one name,
-    they keep the old ending before the new. Hidden files, the output folder, results of other calls, and linked folders
-    are left out.
+    they keep the old ending before the new. Hidden files and folders, the output folder, results of other calls, and
+    linked folders, which may lead back, are left out.
 
     Raises:
         UsageError: two pictures would still become one file, or the output folder holds the pictures.
@@ -133,20 +134,30 @@ def plan(root: Path, out: Path, encoding: Encoding) -> Plan:
     for folder, folders, files in os.walk(
         root, onerror=lambda error: unreadable.append(f"{error.filename}: {error.strerror}")
     ):
-        results = {name for name in folders if Path(folder, name, JOURNAL).exists()}
-        folders[:] = sorted(
-            name
-            for name in folders
-            if name[0] != "." and name not in results and _identity(Path(folder, name)) != out_identity
-        )
-        others["folders of results"] += sum(_identity(Path(folder, name)) != out_identity for name in results)
-        for name in sorted(name for name in files if name[0] != "."):
+        folders[:] = sorted(name for name in folders if _identity(Path(folder, name)) != out_identity)
+        for name in list(folders):
+            kind = _kind_of_folder(Path(folder, name))
+            if kind is not None:
+                folders.remove(name)
+                others[kind] += 1
+        for name in sorted(files):
             suffix = Path(name).suffix.lower()
-            if suffix in PICTURE_SUFFIXES:
+            if name[0] == ".":
+                others["hidden"] += name != JOURNAL
+            elif suffix in PICTURE_SUFFIXES:
                 found.append(Path(folder, name))
             else:
                 others[suffix or "without an ending"] += 1
     return Plan(mirrored(found, root, out, encoding), unreadable, +others)
+
+
+def _kind_of_folder(folder: Path) -> str | None:
+    """Why a folder is passed over; None for one that is not."""
+    if folder.name[0] == ".":
+        return "hidden"
+    if folder.is_symlink():
+        return "linked folders"
+    return "folders of results" if _identity(folder / JOURNAL) else None
 
 
 def expand(pattern: str, out: Path) -> tuple[Path, list[Path]]:
@@ -178,7 +189,7 @@ def expand(pattern: str, out: Path) -> tuple[Path, list[Path]]:
         and (names_hidden or not any(part.startswith(".") for part in path.relative_to(fixed).parts))
         and not path.is_dir()
         and results not in path.resolve().parents
-        and not any((fixed / parent / JOURNAL).exists() for parent in list(path.relative_to(fixed).parents)[:-1])
+        and not any(_identity(fixed / parent / JOURNAL) for parent in list(path.relative_to(fixed).parents)[:-1])
     )
     return fixed, sorted(set(wanted))
 
@@ -450,7 +461,8 @@ def run(
 ) -> Generator[Outcome]:
     """Do jobs, a few at a time, and tell what became of each, in the order in which they end.
 
-    A picture that does not fit its share of the memory is done alone, with all of it, when the others are done.
+    A picture that does not fit its share of the memory is done alone, with all of it, when the others are done. So is
+    one that libvips refuses: it has one memory of reasons for all threads, and may have given another picture's.
 
     Args:
         jobs: whose targets lie in the journal's folder.
@@ -463,7 +475,7 @@ def run(
     def work(job: Job, share: float) -> Outcome | None:
         return _outcome(job, enlarger, journal, overwrite=overwrite, max_pixels=max_pixels, share=share)
 
-    large: list[Job] = []
+    alone: list[Job] = []
     pending: dict[Future[Outcome | None], Job] = {}
     waiting = iter(jobs)
     pool = ThreadPoolExecutor(_WORKERS)
@@ -476,10 +488,10 @@ def run(
             for future in wait(pending, timeout=_HEEDS_SIGNALS_EVERY, return_when=FIRST_COMPLETED).done:
                 job, outcome = pending.pop(future), future.result()
                 if outcome is None:
-                    large.append(job)
+                    alone.append(job)
                 else:
                     yield outcome
-        for job in large:
+        for job in alone:
             pending = {pool.submit(work, job, 1): job}
             for future in pending:
                 outcome = future.result()
@@ -495,7 +507,7 @@ def run(
 def _outcome(
     job: Job, enlarger: Enlarger, journal: Journal, *, overwrite: bool, max_pixels: int, share: float
 ) -> Outcome | None:
-    """What becomes of a job; None if it needs more than a share of the memory that is not the whole."""
+    """What becomes of a job; None if it is to be done alone: see `run`."""
     started = time.perf_counter()
 
     def outcome(status: Status, **more: Any) -> Outcome:
@@ -508,7 +520,7 @@ def _outcome(
     except Interrupted:
         raise
     except UpresError as error:
-        if isinstance(error, TooLittleMemory) and share < 1:
+        if share < 1 and (isinstance(error, TooLittleMemory) or vips.is_cause(error)):
             return None
         return outcome("failed", error=str(error))
     except Exception as error:  # a mistake of ours, or of a library: no reason for the other pictures to fail
