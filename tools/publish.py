@@ -2,11 +2,13 @@
 
     python tools/publish.py runs/*/*.safetensors --test-sets ../shared/data/test [--sets set5 set14]
     python tools/publish.py --scores docs/results/red.json red
+    python tools/publish.py runs/drcn/drcn.safetensors --scores docs/results/drcn.json --test-sets ../shared/data/test
     python tools/publish.py --test-sets ../shared/data/test --costs red
 
 Scores are made by the exported file in float32 under the `paper` protocol; what bfloat16 and int8 cost is measured on
 Set5. A network that takes hours a set may be scored on fewer of them; once `upres evaluate red --json` has scored all,
-the second command takes the scores from there. The third only measures what bfloat16 and int8 cost.
+the second command takes the scores from there, and the third does so at once (`upres evaluate drcn=runs/drcn/drcn.onnx
+--json …`). The last only measures what bfloat16 and int8 cost.
 """
 
 from __future__ import annotations
@@ -27,13 +29,13 @@ from upres.networks import Network
 from upres.weights import catalog, store
 
 
-def publish(weights: Path, test_sets: Path, sets: list[str]) -> list[dict[str, Any]]:
+def publish(weights: Path, test_sets: Path, sets: list[str], scores: Path | None) -> list[dict[str, Any]]:
     """Write both files of a network into the catalog's folder; return the entry of each scale that it serves."""
     network, metadata = store.load(weights)
     target = catalog.FOLDER / weights.name
     onnx = write(network, metadata, target)
-    results: dict[int, dict[str, list[float]]] = {}
-    for scale in metadata.halos:
+    results = {} if scores is None else stored_scores(metadata.model, scores)
+    for scale in metadata.halos if scores is None else ():
         results[scale] = {}
         for dataset in sets:
             score = evaluate(load(onnx, scale, precision="f32"), test_sets / dataset, scale, model=metadata.model)
@@ -80,17 +82,19 @@ def checksums(weights: Path) -> dict[str, str]:
     return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
 
 
+def stored_scores(name: str, scores: Path) -> dict[int, dict[str, list[float]]]:
+    """PSNR and SSIM of a network by scale and set, from what `upres evaluate --json` wrote."""
+    results: dict[int, dict[str, list[float]]] = {}
+    for evaluation in json.loads(scores.read_text())["evaluations"]:
+        if (evaluation["model"], evaluation["protocol"], evaluation["precision"]) == (name, "paper", "f32"):
+            score = [round(evaluation[measure], 4) for measure in ("psnr", "ssim")]
+            results.setdefault(evaluation["scale"], {})[evaluation["dataset"]] = score
+    return results
+
+
 def restate(name: str, scores: Path, entries: list[dict[str, Any]]) -> None:
     """Write stored scores into the files and entries of a network that is in the catalog."""
-    stored = [
-        evaluation
-        for evaluation in json.loads(scores.read_text())["evaluations"]
-        if evaluation["model"] == name and (evaluation["protocol"], evaluation["precision"]) == ("paper", "f32")
-    ]
-    results: dict[int, dict[str, list[float]]] = {}
-    for evaluation in stored:
-        score = [round(evaluation[measure], 4) for measure in ("psnr", "ssim")]
-        results.setdefault(evaluation["scale"], {})[evaluation["dataset"]] = score
+    results = stored_scores(name, scores)
     for entry in entries:
         results[entry["scale"]] = entry["results"] | results.get(entry["scale"], {})
     for target in sorted({catalog.FOLDER / file for entry in entries for file in entry["sha256"] if ".safe" in file}):
@@ -109,14 +113,13 @@ def main() -> None:
     """Publish the weights that the command line names."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("weights", nargs="+", help="files; with --scores or --costs, names in the catalog")
-    where = parser.add_mutually_exclusive_group(required=True)
-    where.add_argument("--test-sets", type=Path, help="the folder of the sets")
-    where.add_argument("--scores", type=Path, help="what `upres evaluate --json` wrote")
+    parser.add_argument("--test-sets", type=Path, help="the folder of the sets")
+    parser.add_argument("--scores", type=Path, help="what `upres evaluate --json` wrote")
     parser.add_argument("--sets", nargs="+", default=["set5", "set14", "bsd100"], help="which; set5 has to be there")
     parser.add_argument("--costs", action="store_true", help="only measure bf16 and int8, of names in the catalog")
     arguments = parser.parse_args()
-    if arguments.scores and arguments.costs:
-        parser.error("--costs needs --test-sets, in place of --scores")
+    if arguments.test_sets is None and (arguments.costs or arguments.scores is None):
+        parser.error("name the --test-sets")
     if "set5" not in arguments.sets:
         parser.error("--sets has to have set5, which the cost of bf16 and int8 is measured on")
     if arguments.test_sets and not (has_bf16() and has_int8()):
@@ -127,7 +130,9 @@ def main() -> None:
         present = [entry for (name, _), entry in entries.items() if name == weights]
         if not present and not Path(weights).is_file():
             parser.error(f"{weights}: neither a file nor a name in the catalog")
-        if arguments.scores:
+        if not present and arguments.test_sets is None:
+            parser.error(f"{weights}: name the --test-sets, on which the costs of bf16 and int8 are measured")
+        if arguments.scores and present:
             restate(weights, arguments.scores, present)
         elif arguments.costs:
             for entry in present:
@@ -135,7 +140,7 @@ def main() -> None:
                 entry |= costs(onnx, entry["scale"], arguments.test_sets, exact=entry["results"]["set5"][0])
                 print(entry["name"], entry["scale"], entry["bf16_loss"], entry["int8_loss"])
         else:
-            for entry in publish(Path(weights), arguments.test_sets, arguments.sets):
+            for entry in publish(Path(weights), arguments.test_sets, arguments.sets, arguments.scores):
                 entries[entry["name"], entry["scale"]] = entry
                 cost = f"bf16 costs {entry['bf16_loss']} dB, int8 {entry['int8_loss']} dB"
                 print(entry["name"], entry["scale"], entry["results"], cost)
