@@ -476,6 +476,25 @@ def test_bits_that_avif_has_no_place_for_are_named():
     assert io.lost(io.Picture(np.zeros((2, 2), np.float32)), avif) == ["floats"]
 
 
+@pytest.mark.parametrize("suffix", ["png", "jpg"])
+@pytest.mark.parametrize(
+    ("profile", "channels", "is_kept"),
+    [
+        (SRGB_PROFILE, 3, True),
+        (SRGB_PROFILE, 1, False),
+        (SRGB_PROFILE[:16] + b"Lab " + SRGB_PROFILE[20:], 3, False),
+        (b"rubbish" * 40, 3, False),
+    ],
+)
+def test_a_profile_that_does_not_fit_the_pixels_is_named(tmp_path, photo, suffix, profile, channels, is_kept):
+    pixels = photo if channels == 3 else photo[..., 1]
+    source, result = tmp_path / f"a.{suffix}", tmp_path / f"b.{suffix}"
+    Image.fromarray(pixels[:20, :30]).save(source, icc_profile=profile)
+    assert list(io.read(source).unkept) == ([] if is_kept else ["ICC profile, which does not fit its pixels"])
+    with Image.open(through(source, result)) as kept:
+        assert kept.info.get("icc_profile") == (profile if is_kept else None)
+
+
 def test_gamma_beside_the_primaries_of_adobe_rgb_is_meant_as_it_stands():
     d65 = (31_270, 32_900)
     adobe = profiles.of_png(45_455, (*d65, 64_000, 33_000, 21_000, 71_000, 15_000, 6_000))

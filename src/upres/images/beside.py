@@ -23,6 +23,7 @@ class Beside:
         colours: what the numbers mean where there is no ICC profile.
         counts_from_white: whether 0 is white.
         damage: that libvips would not notice; None for none.
+        has_profile: whether a PNG or JPEG has an ICC profile; libvips drops one that does not fit the pixels.
     """
 
     instead: dict[str, bytes | None] = field(default_factory=dict[str, Any])
@@ -30,6 +31,7 @@ class Beside:
     colours: Colours | None = None
     counts_from_white: bool = False
     damage: str | None = None
+    has_profile: bool = False
 
 
 def look(name: str, kind: str, file: BinaryIO) -> Beside:
@@ -71,7 +73,8 @@ def _beside_png(name: str, file: BinaryIO) -> Beside:
         "xmp-data": found.late_xmp,
         "exif-data": None if found.late_exif is None else metadata.EXIF_MARK + found.late_exif,
     }
-    return Beside({name: block for name, block in instead.items() if block is not None}, colours=found.colours)
+    present: dict[str, bytes | None] = {name: block for name, block in instead.items() if block is not None}
+    return Beside(present, colours=found.colours, has_profile=found.has_profile)
 
 
 def _beside_gif(file: BinaryIO) -> Beside:
@@ -101,6 +104,7 @@ def _beside_jpeg(file: BinaryIO, *, has_gain_map: bool) -> Beside:
             "iptc-data": photoshop,
         },
         tuple(kind for kind, is_there in unkept.items() if is_there),
+        has_profile=found.has_profile,
     )
 
 

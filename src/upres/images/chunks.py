@@ -34,6 +34,7 @@ class PngParts:
         text_fits: whether they unpack to a reasonable length.
         late_xmp: the packet, where it stands behind the pixels; None for none.
         late_exif: the EXIF block, the same.
+        has_profile: whether an ICC profile stands before the pixels.
     """
 
     frames: int
@@ -42,6 +43,7 @@ class PngParts:
     text_fits: bool
     late_xmp: bytes | None = None
     late_exif: bytes | None = None
+    has_profile: bool = False
 
 
 def png_parts(file: BinaryIO) -> PngParts:
@@ -52,9 +54,10 @@ def png_parts(file: BinaryIO) -> PngParts:
     frames, room, is_behind_pixels = 1, _MOST_TEXT, False
     stated: dict[bytes, bytes] = {}
     texts: list[bytes] = []
-    late_xmp, late_exif = None, None
+    late_xmp, late_exif, has_profile = None, None, False
     for kind, length in _chunks(file):
         is_behind_pixels |= kind == b"IDAT"
+        has_profile |= kind == b"iCCP" and not is_behind_pixels
         if kind not in _TEXTS and (length > _LONGEST_OTHER or kind not in (b"acTL", b"eXIf", *_COLOURS)):
             continue
         content = file.read(min(length, max(room, 0)) if kind in _TEXTS else length)
@@ -76,7 +79,7 @@ def png_parts(file: BinaryIO) -> PngParts:
             frames = int.from_bytes(content[:4], "big")
         elif kind in _COLOURS and not is_behind_pixels:
             stated.setdefault(kind, content)
-    return PngParts(frames, _png_colours(stated), b"".join(texts), room > 0, late_xmp, late_exif)
+    return PngParts(frames, _png_colours(stated), b"".join(texts), room > 0, late_xmp, late_exif, has_profile)
 
 
 def _chunks(file: BinaryIO) -> Generator[tuple[bytes, int]]:

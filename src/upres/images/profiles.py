@@ -116,6 +116,12 @@ def of_png(gamma: int | None, chromaticities: tuple[int, ...] | None) -> Colours
     return Colours(points, exponent)
 
 
+def fits(profile: bytes, *, bands: int) -> bool:
+    """Whether an ICC profile is one, of gray for pictures of one or two bands, of RGB for those of three or four."""
+    space = b"GRAY" if bands < 3 else b"RGB "
+    return len(profile) > 128 and profile[36:40] == b"acsp" and profile[16:20] == space
+
+
 def _xyz(x: float, y: float) -> NDArray[np.float64]:
     """A chromaticity at luminance 1."""
     return np.array([x / y, 1, (1 - x - y) / y])

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from upres.errors import PictureError
-from upres.images import beside, formats, metadata, vips
+from upres.images import beside, formats, metadata, profiles, vips
 from upres.images.beside import Beside
 from upres.images.formats import Format
 from upres.images.picture import Picture
@@ -163,6 +163,9 @@ def _looked_into(
         options: dict[str, Any] = {"fail_on": fail_on} if kind in _WARNING_LOADERS else {}
         found = _beside(name, kind, file)
         image = _opened(name, source, options)
+        if found.has_profile and not _has_profile_that_fits(image):
+            found = replace(found, unkept=(*found.unkept, "ICC profile, which does not fit its pixels"))
+            image = _without_profile(image)
         if found.damage is not None:
             raise PictureError(_why_undecoded(name, found.damage))
         count = cast(int, image.get("n-pages")) if "n-pages" in image.get_fields() else 1
@@ -228,16 +231,28 @@ def _beside_pages(name: str, file: str | os.PathLike[str] | bytes, pages: int, f
     return replace(first, unkept=(*first.unkept, "tags of later pages")) if tags.say_more else first
 
 
+def _without_profile(image: pyvips.Image) -> pyvips.Image:
+    copy: Any = image.copy()
+    copy.remove("icc-profile-data")
+    return copy
+
+
+def _has_profile_that_fits(image: pyvips.Image) -> bool:
+    if "icc-profile-data" not in image.get_fields():
+        return False
+    profile = bytes(cast(bytes, image.get("icc-profile-data")))
+    return image.interpretation not in _PLAIN_SPACES or profiles.fits(profile, bands=image.bands)
+
+
 def _with_stated_colours(name: str, image: pyvips.Image, found: Beside) -> pyvips.Image:
     """Given the ICC profile of colours that the file states by numbers alone."""
     has_profile = "icc-profile-data" in image.get_fields()
     if found.colours is None or (has_profile and (not found.colours.come_first or found.colours.beyond)):
         return image
     profile = found.colours.profile(name, gray=image.bands < 3)
-    coloured: Any = image.copy()
     if profile is None:
-        coloured.remove("icc-profile-data")
-        return coloured
+        return _without_profile(image)
+    coloured: Any = image.copy()
     coloured.set_type(vips.module().GValue.blob_type, "icc-profile-data", profile)
     return coloured
 

@@ -16,7 +16,7 @@ _MOST_BETWEEN = 65_536  # bytes between two of them
 _START_OF_SCAN, _END_OF_IMAGE, _COMMENT, _APP1, _APP2, _APP13 = 0xDA, 0xD9, 0xFE, 0xE1, 0xE2, 0xED
 _WITHOUT_LENGTH = (0x00, 0x01, *range(0xD0, 0xD9))
 _XMP, _EXTENDED_XMP = b"http://ns.adobe.com/xap/1.0/\0", b"http://ns.adobe.com/xmp/extension/\0"
-_PHOTOSHOP, _SEVERAL_PICTURES = b"Photoshop 3.0\0", b"MPF\0"
+_PHOTOSHOP, _SEVERAL_PICTURES, _PROFILE = b"Photoshop 3.0\0", b"MPF\0", b"ICC_PROFILE\0"
 _ENTRIES, _ENTRY_BYTES = 0xB002, 16
 _PREVIEW_TYPE = 1  # of an entry: a large thumbnail
 
@@ -31,6 +31,7 @@ class JpegParts:
         photoshop: Photoshop's blocks, IPTC among them, joined, behind their mark; None for none.
         has_comment: whether there is one.
         further_pictures: how many follow that are no previews of this one.
+        has_profile: whether there is an ICC profile.
     """
 
     xmp: bytes | None
@@ -38,13 +39,14 @@ class JpegParts:
     photoshop: bytes | None
     has_comment: bool
     further_pictures: int
+    has_profile: bool
 
 
 def jpeg_parts(file: BinaryIO) -> JpegParts:
     """Look through a JPEG's segments up to its pixels; of a damaged one, those that can be found."""
     xmp: bytes | None = None
     blocks: list[bytes] = []
-    has_extended_xmp, has_comment, further = False, False, 0
+    has_extended_xmp, has_comment, has_profile, further = False, False, False, 0
     for marker, content in _segments(file):
         if marker == _COMMENT:
             has_comment = True
@@ -54,9 +56,12 @@ def jpeg_parts(file: BinaryIO) -> JpegParts:
             has_extended_xmp = True
         elif marker == _APP2 and content.startswith(_SEVERAL_PICTURES):
             further = _further_pictures(content[len(_SEVERAL_PICTURES) :])
+        elif marker == _APP2 and content.startswith(_PROFILE):
+            has_profile = True
         elif marker == _APP13 and content.startswith(_PHOTOSHOP):
             blocks.append(content[len(_PHOTOSHOP) :])
-    return JpegParts(xmp, has_extended_xmp, _PHOTOSHOP + b"".join(blocks) if blocks else None, has_comment, further)
+    photoshop = _PHOTOSHOP + b"".join(blocks) if blocks else None
+    return JpegParts(xmp, has_extended_xmp, photoshop, has_comment, further, has_profile)
 
 
 def _segments(file: BinaryIO) -> Generator[tuple[int, bytes]]:
