@@ -262,7 +262,7 @@ def test_compare_writes_sheets_and_pages_and_replaces_none(picture):
     own = upres_("compare", picture, "--crop", "3,4,40,30")
     assert own.returncode == 0, own.stderr
     assert f"{picture.stem}-x2-compare.png: crop 3,4,40,30" in own.stdout
-    quick = {r.name for r in upres.models() if r.scale == 2} - {"drcn", "drrn"}
+    quick = {r.name for r in upres.models() if r.scale == 2} - {"drcn", "drcn-64", "drrn"}
     assert {"bicubic", *quick} <= set(own.stdout.split())
     for arguments, code, says in (
         (["-o", page], 1, "page.html: exists already; give --overwrite"),

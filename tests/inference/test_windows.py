@@ -24,7 +24,7 @@ def adversarial(height, width, channels, dtype=np.uint8):
     return pixels.astype(dtype)
 
 
-SLOW = ("drcn", "drrn")
+SLOW = ("drcn-64", "drrn")
 
 
 @pytest.mark.parametrize("record", upres.models(), ids=lambda record: f"{record.name}-x{record.scale}")

@@ -15,7 +15,7 @@ from upres.errors import DataError, OutputError, UsageError
 if TYPE_CHECKING:
     from upres.evaluation.compare import Comparison, Panel
 
-_SLOW = ("drcn", "drrn")  # their recursions take minutes for a photo
+_SLOW = ("drcn", "drcn-64", "drrn")  # their recursions take minutes for a photo
 
 
 def compare(
@@ -23,7 +23,7 @@ def compare(
     models: Annotated[
         list[str] | None,
         typer.Option(
-            "-m", "--models", "--model", help="As for evaluate.", show_default="bicubic and ours, but drcn and drrn"
+            "-m", "--models", "--model", help="As for evaluate.", show_default="bicubic and ours, but drcn-64 and drrn"
         ),
     ] = None,
     scale: Annotated[int, typer.Option("-s", "--scale", help="How many times larger.")] = 2,

@@ -4,8 +4,8 @@
 published numbers were probably made with 128 features, not 64. `RECIPE` starts from bicubic interpolation, with layers
 that hand on what the first one sees, and trains with SOAP, biases slowly, on Charbonnier's loss.
 
-Expected on Set5 (`paper` protocol): RESULT dB for ×2 / ×3 / ×4; the paper has 37.66 / 33.82 / 31.51.
-The held-out PSNR at ×2 was 31.94, 32.04, 32.09, 32.13, 32.16, 32.18, 32.19 and LAST dB after each thousand steps.
+Expected on Set5 (`paper` protocol): 37.34 / 33.40 / 31.10 dB for ×2 / ×3 / ×4; the paper has 37.66 / 33.82 / 31.51.
+The held-out PSNR at ×2 was 31.94, 32.04, 32.09, 32.13, 32.16, 32.18, 32.19 and 32.19 dB after each thousand steps.
 Cost: an hour and a half on one core with AMX, for 16 patches a step:
 
     upres train red --data PICTURES
