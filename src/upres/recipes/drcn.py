@@ -9,8 +9,8 @@ recursions learn serves many. The wide network computes what the narrow one did 
 
 Expected on Set5 (`paper` protocol): not measured for `RECIPE`; for `NARROW`, whose weights are shipped, 36.77 / 32.85 /
 30.65 dB for ×2 / ×3 / ×4. The paper has 37.63 / 33.82 / 31.53. The narrow one's held-out PSNR at ×2 was 31.41, 31.72,
-31.82, 31.88, 31.89 and 31.90 dB after each thousand steps, in 20 minutes of a core with AMX. 2,500 steps of the wide
-one from there, of 2 patches each, took half an hour more and ended at 31.88: it wants far more pixels a step.
+31.82, 31.88, 31.89 and 31.90 dB after each thousand steps. Cost: 20 minutes on one core with AMX; 2,500 steps of the
+wide one from there, of 2 patches each, took half an hour more and ended at 31.88: it wants far more pixels a step.
 
     upres train drcn-64 --data PICTURES
     upres train drcn --data PICTURES --init drcn-64
