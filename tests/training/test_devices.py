@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -34,13 +35,26 @@ def folder(tmp_path, photo):
 def start(folder, name, *options, **environment):
     command = [sys.executable, "-m", "upres", "train", str(folder / "recipe.py"), "--data", str(folder / "cat.pack")]
     command += ["--device", "cpu", "--no-compile", "--out", str(folder / name), *options]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"} | environment
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=environment)
+    environment = os.environ | {"OMP_NUM_THREADS": "1", "PYTHONFAULTHANDLER": "1"} | environment
+    return subprocess.Popen(
+        command,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environment,
+        start_new_session=True,  # its own processes end with it
+    )
 
 
 def finish(*processes):
     for process in processes:
-        output, _ = process.communicate(timeout=200)
+        try:
+            output, _ = process.communicate(timeout=200)
+        except subprocess.TimeoutExpired:
+            for each in processes:
+                os.killpg(each.pid, signal.SIGABRT)
+            outputs = "\n".join(each.communicate()[0] for each in processes)
+            pytest.fail(f"they were here, and not done after 200 s:\n{outputs}")
         assert process.returncode == 0, output
     return output
 

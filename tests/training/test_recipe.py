@@ -82,6 +82,15 @@ def test_another_length_keeps_the_shares():
     assert all(short.learning_rate_at(step) > 0 for step in range(10))
 
 
+def test_larger_batches_settle_over_no_more_patches():
+    assert (GOOD.batch, GOOD.settle) == (16, 200)
+    assert (GOOD.with_batch(64).batch, GOOD.with_batch(64).settle) == (64, 50)
+    assert GOOD.with_batch(60).settle == 54
+    assert GOOD.with_batch(1).settle == GOOD.settle
+    with pytest.raises(UsageError, match="batch = 0"):
+        GOOD.with_batch(0)
+
+
 DRCN = Recipe(network="drcn", scale=2, more_scales=(3, 4), patch=24, steps=100, growth=((0, 4), (50, 16)))
 
 

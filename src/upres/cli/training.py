@@ -63,7 +63,7 @@ def train(
     if steps is not None:
         chosen = chosen.with_steps(steps)
     if batch is not None:
-        chosen = replace(chosen, batch=batch)
+        chosen = chosen.with_batch(batch)
     if learning_rate is not None:
         chosen = replace(chosen, learning_rate=learning_rate)
     if held_out is not None:

@@ -105,7 +105,7 @@ def _with_jpeg_end(file: str | os.PathLike[str] | bytes) -> tuple[bytes, bytes] 
 
     Where pixels are missing, too, the decoder takes the fillers for theirs, and what it makes of the two differs.
     """
-    with BytesIO(file) if isinstance(file, bytes) else Path(file).open("rb") as stream:
+    with _stream_of(_name_of(file), file) as stream:
         start = stream.read(3)
         content = start + stream.read() if start == b"\xff\xd8\xff" else _JPEG_END
     is_progressive = b"\xff\xc2" in content
@@ -157,7 +157,7 @@ def _looked_into(
     file: str | os.PathLike[str] | bytes, *, pages: bool, max_pixels: int, fail_on: _FailOn = "error"
 ) -> Generator[_Seen]:
     """A picture that nothing speaks against so far; it can be decoded until the block ends."""
-    name = "standard input" if isinstance(file, bytes) else os.fspath(file)
+    name = _name_of(file)
     with _source_of(file) as source, _damage_named(name):
         kind = _kind(name, source, file)
         options: dict[str, Any] = {"fail_on": fail_on} if kind in _WARNING_LOADERS else {}
@@ -197,12 +197,16 @@ def format_of(file: str | os.PathLike[str] | bytes) -> Format:
     Raises:
         PictureError: no such file, or not a picture.
     """
-    name = "standard input" if isinstance(file, bytes) else os.fspath(file)
+    name = _name_of(file)
     with _source_of(file) as source, _damage_named(name):
         kind = _kind(name, source, file)
         if kind == "Heif" and _is_hevc(_opened(name, source, {})):
             return formats.named("png")
     return formats.named(_FORMAT_OF_LOADER.get(kind, "png"))
+
+
+def _name_of(file: str | os.PathLike[str] | bytes) -> str:
+    return "standard input" if isinstance(file, bytes) else os.fspath(file)
 
 
 @contextmanager

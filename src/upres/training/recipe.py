@@ -248,6 +248,15 @@ class Recipe:
             growth=tuple((step * steps // self.steps, recursions) for step, recursions in self.growth),
         )
 
+    def with_batch(self, batch: int) -> Recipe:
+        """The same recipe with another number of patches a step, and no more patches to settle on, which is slow.
+
+        Raises:
+            UsageError: it is below 1.
+        """
+        changed = replace(self, batch=batch)
+        return replace(changed, settle=min(self.settle, -(-self.settle * self.batch // batch)))
+
     def learning_rate_at(self, step: int, drops: int = 0) -> float:
         """The rate of a step counted from 0, after `drops` drops of a plateau schedule."""
         settle_from = self.steps - self.settle
