@@ -17,7 +17,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from upres.networks.layers import BicubicEnlarge, draw_blind_to_brightness
+from upres.networks.layers import BicubicEnlarge, draw_blind_to_brightness, draw_pairs
 
 
 class SRCNN(nn.Module):
@@ -73,11 +73,12 @@ class SRCNN(nn.Module):
     def start_as_interpolation(self) -> None:
         """Let channels 0 and 1 carry the picture's positive and negative part; draw the others as He does.
 
-        The residual form starts from a last layer of zeros instead, and from filters that do not see brightness.
+        The residual form starts from a last layer of zeros instead, behind filters in pairs of opposite sign and a
+        second layer that does not see brightness.
         """
         convs = (self.conv1, self.conv2, self.conv3)
         if self.residual:
-            draw_blind_to_brightness(self.conv1)
+            draw_pairs(self.conv1, norm=1.0)
             draw_blind_to_brightness(self.conv2)
             nn.init.zeros_(self.conv3.weight)
             return

@@ -27,14 +27,14 @@ RECIPE = Recipe(
     scale=2,
     more_scales=(3, 4),
     arguments={"residual": True},
-    steps=30_000,
-    batch=16,
+    steps=20_000,
+    batch=64,
     patch=24,
     optimizer="soap",
     learning_rate=3e-3,
     bias_rate=0.05,
     loss="charbonnier",
-    settle=1_000,
+    settle=300,
     rescale=(1.0, 0.8, 0.6),
 )
 
