@@ -5,14 +5,14 @@
 the paper's. `RECIPE` starts from bilinear interpolation, with layers that hand on what the first one sees, and trains
 with SOAP.
 
-Expected on Set5 (`paper` protocol): 37.58 / 33.67 / 31.41 dB for ×2 / ×3 / ×4, ×3 being ×4 reduced. The paper has
+Expected on Set5 (`paper` protocol): 37.58 / 33.84 / 31.53 dB for ×2 / ×3 / ×4, ×3 being ×4 reduced. The paper has
 37.52 / 33.82 / 31.54. The held-out PSNR at ×2 was 32.26, 32.36, 32.39 and 32.39 dB after 2,000, 4,000, 6,000 and 6,500
-steps. Cost: 20 to 40 minutes for ×2 on one CPU core with bfloat16. ×4 and ×8 take the levels that they share with the
-scale below, and as few patches a step as half an hour allows; ×4 began from a ×2 of 37.52 dB, and more patches would
-help it: its held-out PSNR no longer rose after 4,000 steps (27.45, 27.50 and 27.49 dB after 2,000, 4,000 and 5,000):
+steps; at ×4 27.50, 27.52 and 27.52 dB after 2,000, 4,000 and 5,000. Cost: 20 to 40 minutes for ×2 on one CPU core with
+bfloat16, 30 more for ×4. ×4 and ×8 take the levels that they share with the scale below, and as few patches a step as
+half an hour allows:
 
     upres train lapsrn --scale 2 --data PICTURES
-    upres train lapsrn --scale 4 --steps 5000 --batch 4 --init lapsrn-x2 --data PICTURES
+    upres train lapsrn --scale 4 --steps 5000 --batch 8 --init lapsrn-x2 --data PICTURES
     upres train lapsrn --scale 8 --steps 5000 --batch 1 --init lapsrn-x4 --data PICTURES
 """
 
