@@ -17,6 +17,7 @@ import pytest
 import pyvips
 
 import upres
+from upres.evaluation import page
 from upres.images import io
 from upres.images.io import Picture
 from upres.inference.runtime import has_bf16, has_int8
@@ -197,6 +198,9 @@ def test_evaluate_prints_and_writes_scores(tmp_path, picture):
     assert "left out: espcn has no scale 5" in done.stderr
     assert "warning: set5 has 5 pictures; here are 1." in done.stderr
     assert "bicubic ×3 on set5 gives" in done.stderr
+    assert all(e["warnings"][0] == "set5 has 5 pictures; here are 1." for e in evaluations)
+    assert "Warning: set5 has 5 pictures; here are 1." in files["markdown"].read_text()
+    assert page.gather([tmp_path]).notes == ()  # its own tables are none
     for evaluation in evaluations:
         assert f"{evaluation['psnr']:.2f}" in done.stdout
         assert f"| {evaluation['psnr']:.2f} |" in files["markdown"].read_text()
@@ -215,6 +219,9 @@ def test_evaluate_prints_and_writes_scores(tmp_path, picture):
         ),
         (["-m", "cmd:false [/b] {input} {output}", "--data", folder, "--protocol", "rgb"], 1, "false '[/b]' "),
         (["bicubic", "--data", folder, "--scale", "2,x"], 2, "--scale is '2,x'; give a whole number"),
+        (["bicubic", "--data", folder, "--data", folder], 2, "several sets are called set5"),
+        (["bicubic", "--data", folder / "a.png"], 1, "a.png: not a folder"),
+        (["finished/", "--data", folder], 1, "finished/: no such folder"),
         (["--data", folder], 2, "no model is given"),
         (["bicubic", "--data", folder, "--json", tmp_path / "no" / "r.json"], 1, "does not exist; create it first"),
     ):

@@ -101,6 +101,8 @@ def evaluate(
     scale: int = 2,
     *,
     protocol: ProtocolName = "paper",
+    verify: bool = False,
+    speed: bool = False,
 ) -> Evaluation:
     """Score a model, or any function that enlarges arrays, on a test set, in float32.
 
@@ -111,24 +113,36 @@ def evaluate(
         data: the folder of the test pictures.
         scale: whole factor to reduce and enlarge by.
         protocol: one of `paper`, `selfexsr`, `lapsrn`, `rgb`; see `upres.evaluation.protocol`.
+        verify: also reduce the results again, for their consistency with what they were made from.
+        speed: also time the model alone, in up to 20 more runs on the largest picture.
 
     Returns:
         The mean PSNR and SSIM, and those of each picture; `to_dataframe()` makes a pandas DataFrame of it.
 
     Raises:
         DataError: there are no test pictures, or some that are not of 8 bits.
-        UsageError: a model, scale or protocol that there is not, or a result of another size.
+        UsageError: a model, scale or protocol that there is not, or a result of another size, or not finite.
     """
     from pathlib import Path
 
-    from upres.evaluation import others, report
+    from upres.evaluation import others, report, testsets
     from upres.evaluation.protocol import PROTOCOLS
 
     if protocol not in PROTOCOLS:
         raise UsageError(f"protocol is {protocol!r}; it must be one of {', '.join(PROTOCOLS)}.")
-    candidate = others.candidate(model, scale)
+    if scale != int(scale) or scale < 1:
+        raise UsageError(f"scale is {scale}; scores are of whole factors.")
+    candidate = others.candidate(model, int(scale))
     return report.evaluate(
-        candidate.enlarger, Path(data), scale, protocol, model=candidate.name, parameters=candidate.parameters
+        candidate.enlarger,
+        Path(data),
+        int(scale),
+        protocol,
+        model=candidate.name,
+        with_consistency=verify,
+        with_speed=speed,
+        parameters=candidate.parameters,
+        warnings=testsets.check(Path(data)),
     )
 
 

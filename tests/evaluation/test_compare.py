@@ -30,13 +30,13 @@ def test_scores_are_those_of_evaluate(photo):
         score = protocol.score(upres.load(panel.name, 3, precision="f32"), photo, 3, "selfexsr")
         assert (panel.psnr, panel.ssim) == (score.psnr, score.ssim)
         assert panel.scores == f"{score.psnr:.2f} dB / {score.ssim:.4f}"
-    assert comparison.best is comparison.panels[1]
+    assert comparison.best == (comparison.panels[1],)
     np.testing.assert_array_equal(comparison.truth, photo[:300, :450])
 
 
 def test_enlarging_measures_nothing(photo):
     comparison = compared(photo[:60, :80], enlarge=True)
-    assert (comparison.truth, comparison.best) == (None, None)
+    assert (comparison.truth, comparison.best) == (None, ())
     assert [p.pixels.shape for p in comparison.panels] == [(180, 240, 3)] * 2
     assert [p.scores for p in comparison.panels] == ["", ""]
 

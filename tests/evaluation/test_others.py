@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shlex
 import sys
 
 import numpy as np
@@ -140,10 +141,11 @@ def test_our_own_file_keeps_its_halo_and_a_wrong_network_is_refused(tmp_path, sh
     for given, says in (
         (tmp_path / "absent.onnx", "no such model file"),
         (tmp_path / "no.onnx", "OpenVINO cannot read this file"),
-        (shared / "peers" / "opencv" / "ESPCN_x3.pb", "does not enlarge a picture ×2"),
     ):
         with pytest.raises(WeightsError, match=says):
             find(str(given), 2)
+    with pytest.raises(ScaleError, match="has no scale 2; it has 3"):
+        find(str(shared / "peers" / "opencv" / "ESPCN_x3.pb"), 2)
     with pytest.raises(UnknownModelError, match="did you mean espcn"):
         find("espcnn", 2)
 
@@ -167,6 +169,21 @@ def test_a_command_scores_as_the_same_code_does_here(folder, tmp_path):
     theirs = upres.evaluate(command, folder, 3, protocol="rgb")
     assert theirs.model == "tool"
     assert theirs.images == upres.evaluate("bicubic", folder, 3, protocol="rgb").images
+
+
+def test_a_command_runs_once_a_picture_and_is_timed_by_that(folder, tmp_path):
+    log = tmp_path / "calls"
+    code = f"""
+import sys, time
+from upres.images.io import Picture, read, write
+time.sleep(0.5)
+open({str(log)!r}, "a").write("x")
+write(Picture(read(sys.argv[1]).pixels.repeat(2, 0).repeat(2, 1), {{}}), sys.argv[2])
+"""
+    command = others.Command(shlex.join([sys.executable, "-c", code]) + " {input} {output}", 2)
+    scored = report.evaluate(command, folder, 2, "rgb", model="tool", with_speed=True)
+    assert log.read_text() == "x" * 3
+    assert 0 < scored.megapixels_per_second < 0.0192 / 0.5
 
 
 def test_commands_that_fail_say_why(folder):
@@ -211,6 +228,17 @@ def test_any_callable_can_be_scored(folder):
         mine = upres.evaluate(double, folder, protocol=protocol)
         assert mine.images == upres.evaluate("bicubic", folder, protocol=protocol).images
     assert upres.evaluate(Bicubic(2), folder).model == "bicubic"
+    full = upres.evaluate(double, folder, verify=True, speed=True)
+    assert full.consistency > 40
+    assert full.megapixels_per_second > 0
+    for wrong, says in (
+        (lambda y: None, "a: the model gave a NoneType; an array was expected"),
+        (lambda y: double(y) * np.nan, "a: the model gave values that are not finite"),
+    ):
+        with pytest.raises(UsageError, match=says):
+            upres.evaluate(wrong, folder)
+    with pytest.raises(UsageError, match=r"scale is 2\.5"):
+        upres.evaluate("bicubic", folder, 2.5)  # pyright: ignore
     with pytest.raises(UsageError, match="the model is a int; give a name, a file, or a callable"):
         upres.evaluate(3, folder)  # pyright: ignore
     with pytest.raises(UsageError, match="protocol is 'mine'; it must be one of paper"):

@@ -159,6 +159,25 @@ def test_gathering_takes_the_newest_and_finds_runs_and_notes(tmp_path):
         page.gather([tmp_path / "empty"])
 
 
+def test_scores_on_altered_pictures_say_so_and_give_way(tmp_path):
+    genuine, altered = (
+        evaluation("fsrcnn", 36),
+        replace(evaluation("fsrcnn", 40), warnings=("a.png is not the papers'.",)),
+    )
+    for name, e, date in (("a", altered, "2026-02-01"), ("b", genuine, "2026-01-01"), ("c", altered, "2026-03-01")):
+        (tmp_path / f"{name}.json").write_text(report.to_json([e], replace(provenance.here(), date=date)))
+    gathered = page.gather([tmp_path])
+    assert [e.psnr for e in gathered.evaluations] == [genuine.psnr]
+    assert [line.split(": ")[1].split(" has")[0] for line in gathered.left_out] == [
+        str(tmp_path / "a.json"),
+        str(tmp_path / "c.json"),
+    ]
+    alone = page.gather([tmp_path / "a.json"])
+    assert alone.evaluations == (altered,)
+    assert "Warning: a.png is not the papers'." in tables.markdown(tables.groups(alone.evaluations))
+    assert (tables.paper(genuine) is None, tables.paper(altered) is None) == (False, True)
+
+
 def test_documents_without_a_part_are_refused():
     text = "a\n<!-- upres report: ours -->\nold\n<!-- upres report: end -->\nb\n"
     assert page.updated(text, EVALUATIONS).splitlines()[2] == "| | parameters | Set5 | paper | Set14 | paper |"

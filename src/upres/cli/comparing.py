@@ -93,6 +93,8 @@ def report(
     if out is None and not update:
         raise UsageError("nothing is asked for; -o names the page, --update a document whose tables are made anew.")
     gathered = page.gather(sources)
+    for sentence in gathered.left_out:
+        print(f"upres: {sentence}", file=sys.stderr)
     for document in update or []:
         write_text(page.updated(_text(document), gathered.evaluations), document)
         print(f"{document}: tables made anew")
@@ -109,10 +111,10 @@ def _text(document: Path) -> str:
 
 
 def _compared(picture: Path, *, scale: int) -> Comparison:
-    """Bicubic and all of ours on one picture."""
+    """Bicubic and all of ours on one picture, those of a larger scale reduced."""
     from upres.evaluation import compare as comparing
     from upres.evaluation import others, protocol
 
-    names = ["bicubic", *(record.name for record in upres.models() if record.scale == scale)]
+    names = ["bicubic", *dict.fromkeys(record.name for record in upres.models() if record.scale >= scale)]
     candidates = [others.find(name, scale) for name in names]
     return comparing.compare(candidates, protocol.read_picture(picture), scale, title=picture.stem)

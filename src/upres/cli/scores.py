@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -71,7 +72,7 @@ def evaluate(
     with a paper. {scale} in a path stands for the scale.
     Commas part several models, scales or protocols.
     """
-    from upres.evaluation import provenance, report, tables
+    from upres.evaluation import provenance, report, tables, testsets
 
     names = given_models([*(models or []), *(also or [])])
     if not names:
@@ -81,24 +82,27 @@ def evaluate(
     for path in (json, markdown, csv):
         if path is not None and not path.parent.is_dir():
             raise OutputError(f"{path}: the folder {path.parent} does not exist; create it first.")
+    names_of_sets = [testsets.canonical(folder.resolve().name) for folder in data]
+    for name in names_of_sets:
+        if names_of_sets.count(name) > 1:
+            raise UsageError(f"several sets are called {name}, and scores name their set; rename the other folders.")
     made = provenance.here()  # before the work, in which the source may change
-    for folder in data:
-        _check_set(folder)
+    warnings = {folder: _check_set(folder) for folder in data}
     evaluations: list[Evaluation] = []
     for factor in scales:
         candidates = _candidates(names, factor, engine, precision, may_lack=len(scales) > 1)
         for name in protocols:
             able = _able(candidates, name, may_lack=len(protocols) > 1)
             for folder in data:
-                here = [_scored(candidate, folder, factor, name, verify=verify) for candidate in able]
-                _check_bicubic(here[0])
+                here = [_scored(candidate, folder, factor, name, verify, warnings[folder]) for candidate in able]
+                here = _check_bicubic(here)
                 _print(tables.groups(here)[0])
                 evaluations += here
                 # After each table, so that a failure later on leaves what was scored before it.
                 if json is not None:
                     report.write_json(evaluations, json, made)
                 if markdown is not None:
-                    report.write_text(tables.markdown(tables.groups(evaluations)), markdown)
+                    report.write_text(tables.WRITTEN + tables.markdown(tables.groups(evaluations)), markdown)
                 if csv is not None:
                     report.write_text(tables.as_csv(evaluations), csv)
 
@@ -135,7 +139,9 @@ def _able(candidates: list[Candidate], protocol: ProtocolName, *, may_lack: bool
     return [candidate for candidate in candidates if protocol in candidate.protocols]
 
 
-def _scored(candidate: Candidate, folder: Path, scale: int, protocol: ProtocolName, *, verify: bool) -> Evaluation:
+def _scored(
+    candidate: Candidate, folder: Path, scale: int, protocol: ProtocolName, verify: bool, warnings: tuple[str, ...]
+) -> Evaluation:
     from rich.console import Console
     from rich.text import Text
 
@@ -152,27 +158,33 @@ def _scored(candidate: Candidate, folder: Path, scale: int, protocol: ProtocolNa
             with_consistency=verify,
             with_speed=True,
             parameters=candidate.parameters,
+            warnings=warnings,
             watch=lambda score: status.update(Text(f"{doing}: {score.image} has {score.psnr:.2f} dB")),
         )
 
 
-def _check_set(folder: Path) -> None:
+def _check_set(folder: Path) -> tuple[str, ...]:
     """Say how this copy of a known set differs from the one that papers used."""
-    from upres.evaluation import protocol, testsets
-
-    pictures = {file.stem: protocol.read_picture(file) for file in protocol.picture_files(folder)}
-    for warning in testsets.differences(testsets.canonical(folder.resolve().name), pictures):
-        _note(f"warning: {warning}")
-
-
-def _check_bicubic(bicubic: Evaluation) -> None:
-    """Say where bicubic does not come out as papers print it."""
     from upres.evaluation import testsets
 
-    if bicubic.protocol == "paper":
-        off = testsets.bicubic_is_off(testsets.canonical(bicubic.dataset), bicubic.scale, bicubic.psnr)
-        if off is not None:
-            _note(f"warning: {off}")
+    warnings = testsets.check(folder)
+    for warning in warnings:
+        _note(f"warning: {warning}")
+    return warnings
+
+
+def _check_bicubic(evaluations: list[Evaluation]) -> list[Evaluation]:
+    """Say where bicubic, the first of them, does not come out as papers print it; all carry that warning."""
+    from upres.evaluation import testsets
+
+    bicubic = evaluations[0]
+    if bicubic.protocol != "paper":
+        return evaluations
+    off = testsets.bicubic_is_off(testsets.canonical(bicubic.dataset), bicubic.scale, bicubic.psnr)
+    if off is None:
+        return evaluations
+    _note(f"warning: {off}")
+    return [replace(e, warnings=(*e.warnings, off)) for e in evaluations]
 
 
 def _print(group: Group) -> None:

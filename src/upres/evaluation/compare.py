@@ -98,9 +98,12 @@ class Comparison:
     crop: Crop
 
     @property
-    def best(self) -> Panel | None:
-        """The panel of the highest PSNR; None where there is no truth."""
-        return max(self.panels, key=lambda p: p.psnr or -math.inf) if self.truth is not None else None
+    def best(self) -> tuple[Panel, ...]:
+        """The panels of the highest PSNR, as printed; none where there is no truth."""
+        if self.truth is None:
+            return ()
+        printed = [-math.inf if p.psnr is None else round(p.psnr, 2) for p in self.panels]
+        return tuple(p for p, psnr in zip(self.panels, printed, strict=True) if psnr == max(printed))
 
 
 def compare(
@@ -258,13 +261,13 @@ def sheet(comparison: Comparison, *, differences: bool = False) -> Any:
         band, column = divmod(i, columns)
         row = band * (2 if differences else 1)
         _draw(places[row, column], crop.of(panel.pixels), "nearest")
-        weight = "bold" if panel is comparison.best else "normal"
+        weight = "bold" if any(panel is best for best in comparison.best) else "normal"
         caption = "\n".join(filter(None, (_wrapped(panel.name, _CELL, 9), panel.scores)))
         places[row, column].set_title(caption, fontsize=9, fontweight=weight)
         if differences and i > 0:
             image = _draw_difference(places[row + 1, column], crop.of(panel.pixels), crop.of(whole))
             if i == 1:
-                bar = grid.colorbar(image, ax=places, shrink=0.6, pad=0.01)
+                bar = grid.colorbar(image, ax=places, shrink=0.6, pad=0.01, extend="max")
                 bar.set_label(f"luma's difference from {cells[0].name}, in levels of 255", fontsize=8)
                 bar.ax.tick_params(labelsize=8)
     return figure

@@ -20,8 +20,9 @@ import shlex
 import subprocess
 import tempfile
 import threading
-from collections.abc import Callable
-from dataclasses import dataclass
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -45,6 +46,8 @@ COMMAND = "cmd:"
 _NETWORKS = (".onnx", ".pb", ".tflite", ".xml", ".pdmodel")
 _LABEL = re.compile(r"([\w. +×-]+)=(.+)", re.DOTALL)
 _LARGEST_SCALE = 16  # that `{scale}` is looked for at
+_LAYOUTS: tuple[Literal["NCHW"], Literal["NHWC"]] = ("NCHW", "NHWC")
+_CHANNELS: tuple[Literal[1], Literal[3]] = (1, 3)
 _PROBE = (36, 44)  # pixels of the drawing that a network is tried on, high and wide
 _ENLARGES = 20  # dB; bicubic restores the drawing at 35
 
@@ -85,6 +88,7 @@ def find(
 
     Raises:
         UnknownModelError: neither a name, nor a file, nor a folder.
+        DataError: a folder that does not exist.
         ScaleError: a model that lacks this scale; of files named with `{scale}`, this one's is missing.
         UsageError: a command without its placeholders, or one that is not installed.
         WeightsError: a network that cannot be read, or does not enlarge by this scale.
@@ -98,6 +102,8 @@ def find(
         raise ScaleError(name, scale, scales)
     source = source.replace("{scale}", str(scale))
     path = Path(source)
+    if source.endswith("/") and not path.is_dir():
+        raise DataError(f"{source}: no such folder; name one of finished pictures.")
     if path.is_dir() and source not in {"bicubic", *(record.name for record in upres.models())}:
         return Candidate(name, FinishedFolder(path))
     if path.suffix in _NETWORKS and not (path.suffix == ".onnx" and _is_ours(path)):
@@ -117,6 +123,10 @@ def _parameters(source: str, scale: int) -> int | None:
 
     if source.endswith(".onnx"):
         return int(engines.read_metadata(source)["parameters"])
+    if source.endswith(".safetensors"):
+        from upres.weights import store
+
+        return store.load(source)[1].parameters
     return next((r.parameters for r in upres.models() if (r.name, r.scale) == (source, scale)), None)
 
 
@@ -196,6 +206,7 @@ class Command:
         if absent:
             raise UsageError(f"{COMMAND}{template}: lacks {' and '.join(absent)}; write where the files' names go.")
         self._template, self._scale = template, scale
+        self._largest, self.megapixels_per_second = 0, 0.0  # of the largest picture so far
 
     def luma(self, y: NDArray[Any], /) -> NDArray[Any]:
         """Not to be had: a file of luma alone would be a gray picture to the program.
@@ -222,16 +233,22 @@ class Command:
             io.write(io.Picture(picture, {}), source)
             fields = {"{input}": str(source), "{output}": str(target), "{scale}": str(self._scale)}
             arguments = [_filled(argument, fields) for argument in shlex.split(self._template)]
+            started = time.perf_counter()
             try:
                 done = subprocess.run(arguments, capture_output=True, text=True, errors="replace", check=False)
             except OSError as error:
                 raise UsageError(f"{arguments[0]}: cannot be run ({error.strerror}); check the command.") from error
+            seconds = time.perf_counter() - started
             if done.returncode != 0:
                 said = (done.stderr or done.stdout).strip().splitlines()
                 raise ToolError(f"{shlex.join(arguments)}: exit code {done.returncode}: {said[-1] if said else '–'}")
             if not target.exists():
                 raise ToolError(f"{shlex.join(arguments)}: ended well and wrote no {target.name}; check the command.")
-            return _as_given(_eight_bits(io.read(target).pixels), picture)
+            result = _as_given(_eight_bits(io.read(target).pixels), picture)
+        size = result.shape[0] * result.shape[1]
+        if size > self._largest:
+            self._largest, self.megapixels_per_second = size, size / 1e6 / seconds
+        return result
 
 
 def _filled(argument: str, fields: dict[str, str]) -> str:
@@ -335,6 +352,11 @@ class Form:
     peak: Literal[1, 255]
     enlarged: bool
 
+    def shape(self, height: int, width: int) -> list[int]:
+        """Of what goes in; -1 is any size."""
+        sides = [height, width]
+        return [1, self.channels, *sides] if self.layout == "NCHW" else [1, *sides, self.channels]
+
     def __str__(self) -> str:
         kind = "luma" if self.channels == 1 else "RGB"
         first = ", enlarged by bicubic" if self.enlarged else ""
@@ -397,7 +419,8 @@ def foreign_network(path: Path, scale: int, *, name: str) -> Candidate:
     Files say too little: many leave every axis open, and none says what white is. So each form is tried.
 
     Raises:
-        WeightsError: the file cannot be read, has several inputs, or no form enlarges by the scale.
+        WeightsError: the file cannot be read, has several inputs, or no form enlarges at all.
+        ScaleError: it enlarges, but not by this scale.
     """
     from upres.inference import runtime
     from upres.inference.engines import LumaEngine
@@ -415,6 +438,10 @@ def foreign_network(path: Path, scale: int, *, name: str) -> Candidate:
     tried = [(_restores(graph, scale), graph) for graph in _graphs(core, model, scale)]
     # To a tenth: a network without biases does the same in either range, and the first form is the usual one.
     quality, graph = max(tried, key=lambda pair: round(pair[0], 1), default=(0.0, None))
+    if graph is None:
+        own = [s for s in range(2, _LARGEST_SCALE + 1) if any(_fitting(model, s))]
+        if own:
+            raise ScaleError(name, scale, own)
     if graph is None or quality < _ENLARGES:
         shape = model.input(0).get_partial_shape()
         raise WeightsError(
@@ -430,30 +457,29 @@ def foreign_network(path: Path, scale: int, *, name: str) -> Candidate:
 
 def _graphs(core: Any, model: Any, scale: int) -> list[_Graph]:
     """The network in every form whose output has the right size, by its layers' own shape rules."""
-    height, width = _PROBE
     graphs: list[_Graph] = []
+    for form in _fitting(model, scale):
+        free = model.clone()
+        free.reshape(form.shape(-1, -1))
+        compiled = core.compile_model(free, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
+        graphs += [_Graph(compiled, form, scale), _Graph(compiled, replace(form, peak=255), scale)]
+    return graphs
+
+
+def _fitting(model: Any, scale: int) -> Iterator[Form]:
+    """Forms, white being 1, in which the network's output is `scale` times as high and wide as the picture."""
+    height, width = _PROBE
     stated = model.input(0).get_partial_shape()
     if len(stated) != 4:
-        return graphs
-    for layout, channels, enlarged in product(("NCHW", "NHWC"), (1, 3), (False, True)):
+        return
+    for layout, channels, enlarged in product(_LAYOUTS, _CHANNELS, (False, True)):
+        form = Form(layout, channels, 1, enlarged)
         factor = scale if enlarged else 1
-
-        def shape(h: int, w: int, *, layout: str = layout, channels: int = channels) -> list[int]:
-            return [1, channels, h, w] if layout == "NCHW" else [1, h, w, channels]
-
         axis = stated[1 if layout == "NCHW" else 3]
         fits = axis.is_dynamic or axis.get_length() == channels
-        if not fits or not _gives(
-            model, shape(factor * height, factor * width), (channels, scale * height, scale * width)
-        ):
-            continue
-        free = model.clone()
-        free.reshape(shape(-1, -1))
-        compiled = core.compile_model(free, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})
-        for peak in (1, 255):
-            form = Form(layout, channels, peak, enlarged)  # pyright: ignore[reportArgumentType]
-            graphs.append(_Graph(compiled, form, scale))
-    return graphs
+        wanted = (channels, scale * height, scale * width)
+        if fits and _gives(model, form.shape(factor * height, factor * width), wanted):
+            yield form
 
 
 def _gives(model: Any, shape: list[int], wanted: tuple[int, int, int]) -> bool:

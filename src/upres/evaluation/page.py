@@ -1,6 +1,7 @@
 """Stored scores and runs as one self-contained page, and as the tables of the README and the docs.
 
-A Markdown file beside a JSON file of the same name is shown with it: what was found out about those scores.
+A Markdown file beside a JSON file of the same name is shown with it: what was found out about those scores. The tables
+that `upres evaluate --markdown` writes are not, for they say the same again.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import upres
 from upres.errors import DataError, MissingExtraError
@@ -64,16 +65,18 @@ class Gathered:
     """What lies in folders.
 
     Attributes:
-        evaluations: one for each model, set, scale and protocol: the newest.
+        evaluations: one for each model, set, scale and protocol: the newest of those on the papers' own pictures.
         made: where these come from, each once.
         notes: Markdown that lay beside a file of scores.
         runs: training runs with a validation.
+        left_out: what gave way to other scores of the same, in sentences.
     """
 
     evaluations: tuple[Evaluation, ...]
     made: tuple[Provenance, ...]
     notes: tuple[str, ...]
     runs: tuple[Run, ...]
+    left_out: tuple[str, ...] = ()
 
 
 def gather(paths: Iterable[Path]) -> Gathered:
@@ -90,7 +93,8 @@ def gather(paths: Iterable[Path]) -> Gathered:
             files += sorted(f for f in path.rglob("*") if f.name == _METRICS or _holds_scores(f))
         else:
             files.append(path)
-    newest: dict[tuple[str, str, int, str], tuple[str, Evaluation]] = {}
+    kept: dict[tuple[str, str, int, str], _Kept] = {}
+    left_out: list[str] = []
     made: list[Provenance] = []
     notes: list[str] = []
     runs: list[Run] = []
@@ -103,15 +107,42 @@ def gather(paths: Iterable[Path]) -> Gathered:
             made.append(provenance)
         for e in evaluations:
             key = (e.protocol, canonical(e.dataset), e.scale, e.model)
-            if key not in newest or newest[key][0] <= provenance.date:
-                newest[key] = (provenance.date, e)
+            this = _Kept(not e.warnings, provenance.date, file, e)
+            if key in kept:
+                worse, this = sorted((kept[key], this), key=lambda k: (k.genuine, k.date))
+                if _printed(worse.evaluation) != _printed(this.evaluation):
+                    left_out.append(_gives_way(worse, this))
+            kept[key] = this
         note = file.with_suffix(".md")
-        if note.exists():
-            notes.append(note.read_text(encoding="utf-8"))
-    if not newest and not runs:
+        text = note.read_text(encoding="utf-8") if note.exists() else ""
+        if text and not text.startswith(tables.WRITTEN):
+            notes.append(text)
+    if not kept and not runs:
         raise DataError("no scores and no runs there; give files of `upres evaluate --json`, or folders with runs.")
-    ordered = sorted((e for _, e in newest.values()), key=_order)
-    return Gathered(tuple(ordered), tuple(made), tuple(notes), tuple(runs))
+    ordered = sorted((k.evaluation for k in kept.values()), key=_order)
+    return Gathered(tuple(ordered), tuple(made), tuple(notes), tuple(runs), tuple(left_out))
+
+
+class _Kept(NamedTuple):
+    genuine: bool  # on the pictures that papers used
+    date: str
+    file: Path
+    evaluation: Evaluation
+
+
+def _printed(e: Evaluation) -> tuple[object, ...]:
+    return round(e.psnr, 2), e.warnings
+
+
+def _gives_way(worse: _Kept, better: _Kept) -> str:
+    e = worse.evaluation
+    if (worse.genuine, worse.date) == (better.genuine, better.date):
+        why = "read later"
+    else:
+        why = "newer" if worse.genuine == better.genuine else "on the pictures that papers used"
+    what = f"{e.model} on {tables.title(e.dataset)} ×{e.scale}, protocol {e.protocol}"
+    theirs = f"the {better.evaluation.psnr:.2f} dB of {better.file}, {why}"
+    return f"{what}: {worse.file} has {e.psnr:.2f} dB, left out for {theirs}."
 
 
 def _holds_scores(file: Path) -> bool:
@@ -274,7 +305,7 @@ def _trade_offs(evaluations: Sequence[Evaluation]) -> str:
             for psnr in bicubic:
                 place.axhline(psnr, color="gray", linestyle=":", label="bicubic")
             place.set_xscale("log")
-            place.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=6))
+            place.xaxis.set_major_locator(LogLocator(subs=(1, 3), numticks=5))
             place.xaxis.set_major_formatter(_short)
             place.xaxis.set_minor_formatter("")
             place.set(xlabel=label, ylabel="PSNR in dB" if column == 0 else "", title=f"×{scale}" if row == 0 else "")

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol, get_args
+from typing import Any, Literal, NamedTuple, Protocol, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -99,16 +99,26 @@ def enlarge(enlarger: Enlarger, picture: NDArray[np.uint8], scale: int, protocol
     truth, low = _cropped(picture, scale), reduced(picture, scale, protocol)
     match protocol:
         case "paper":
-            result = colour.to_uint8(enlarger.luma(low).astype(np.float64) * 255)
+            result = colour.to_uint8(_sound(enlarger.luma(low)).astype(np.float64) * 255)
             return Enlarged(result, colour.to_uint8(colour.luma(truth)), low * 255)
         case "lapsrn":
-            result = colour.to_uint8(enlarger(low).astype(np.float64) * 255)
+            result = colour.to_uint8(_sound(enlarger(low)).astype(np.float64) * 255)
             return Enlarged(colour.luma(result), colour.luma(truth), colour.luma(low * 255))
         case "selfexsr":
-            result = colour.to_uint8(colour.luma(enlarger(low)))
+            result = colour.to_uint8(colour.luma(_sound(enlarger(low))))
             return Enlarged(result, colour.to_uint8(colour.luma(truth)), colour.luma(low))
         case "rgb":
-            return Enlarged(enlarger(low), truth, low)
+            return Enlarged(_sound(enlarger(low)), truth, low)
+
+
+def _sound(result: object) -> NDArray[Any]:
+    """What a model gave, if it can be scored."""
+    if not isinstance(result, np.ndarray):
+        raise UsageError(f"the model gave a {type(result).__name__}; an array was expected.")
+    array = cast("NDArray[Any]", result)
+    if not np.isfinite(array).all():
+        raise UsageError("the model gave values that are not finite.")
+    return array
 
 
 def score(
@@ -133,7 +143,8 @@ def score(
         with_consistency: also reduce the result again and compare it with its input; see `metrics.consistency`.
 
     Raises:
-        UsageError: the result does not have the truth's size, or nothing is left after shaving.
+        UsageError: the result is no array, not finite, or of another size than the truth; or nothing is left after
+            shaving.
     """
     try:
         result, truth, low = enlarge(enlarger, picture, scale, protocol)
@@ -158,7 +169,8 @@ def picture_files(folder: Path) -> list[Path]:
     from upres.images import formats
 
     if not folder.is_dir():
-        raise DataError(f"{folder}: no such folder; give the folder that holds the test pictures.")
+        what = "not a folder" if folder.exists() else "no such folder"
+        raise DataError(f"{folder}: {what}; give the folder that holds the test pictures.")
     files = sorted(
         p for p in folder.iterdir() if p.suffix.lower() in formats.SUFFIXES and p.is_file() and p.name[0] != "."
     )

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from upres.errors import DataError, MissingExtraError
 from upres.evaluation import protocol, provenance
-from upres.evaluation.others import FinishedFolder, Reduced
+from upres.evaluation.others import Command, FinishedFolder, Reduced
 from upres.evaluation.protocol import Enlarger, ProtocolName, Score
 from upres.evaluation.provenance import Provenance
 from upres.files import whole_file
@@ -43,6 +43,7 @@ class Evaluation:
         images: one score a picture.
         parameters: how many the model has, where that is known.
         megapixels_per_second: of output, on the set's largest picture, where it was measured.
+        warnings: why these scores do not compare with those of papers, in sentences.
     """
 
     model: str
@@ -53,6 +54,7 @@ class Evaluation:
     images: tuple[Score, ...]
     parameters: int | None = None
     megapixels_per_second: float | None = None
+    warnings: tuple[str, ...] = ()
 
     @property
     def psnr(self) -> float:
@@ -102,11 +104,12 @@ def to_json(evaluations: Iterable[Evaluation], made: Provenance | None = None) -
     def record(e: Evaluation) -> dict[str, Any]:
         images: dict[str, list[Any]] = {
             "image": [s.image for s in e.images],
-            "psnr": [rounded(s.psnr, 4) for s in e.images],
-            "ssim": [rounded(s.ssim, 6) for s in e.images],
+            "psnr": [rounded(s.psnr, 6) for s in e.images],
+            "ssim": [rounded(s.ssim, 8) for s in e.images],
         }
         if e.images[0].consistency is not None:
             images["consistency"] = [rounded(s.consistency, 3) for s in e.images]
+        warnings = {"warnings": list(e.warnings)} if e.warnings else {}
         return {
             "model": e.model,
             "scale": e.scale,
@@ -115,9 +118,10 @@ def to_json(evaluations: Iterable[Evaluation], made: Provenance | None = None) -
             "precision": e.precision,
             "parameters": e.parameters,
             "megapixels_per_second": rounded(e.megapixels_per_second, 3),
-            "psnr": rounded(e.psnr, 4),
-            "ssim": rounded(e.ssim, 6),
+            "psnr": rounded(e.psnr, 6),
+            "ssim": rounded(e.ssim, 8),
             "consistency": rounded(e.consistency, 3),
+            **warnings,
             "images": images,
         }
 
@@ -178,7 +182,8 @@ def _evaluation(record: dict[str, Any]) -> Evaluation:
     if not scores:
         raise ValueError("an evaluation of no picture")
     kept = ("model", "precision", "dataset", "scale", "protocol", "parameters", "megapixels_per_second")
-    return Evaluation(images=scores, **{name: record[name] for name in kept})
+    warnings = tuple(str(warning) for warning in record.get("warnings", ()))
+    return Evaluation(images=scores, warnings=warnings, **{name: record[name] for name in kept})
 
 
 def evaluate(
@@ -192,9 +197,12 @@ def evaluate(
     with_consistency: bool = False,
     with_speed: bool = False,
     parameters: int | None = None,
+    warnings: Sequence[str] = (),
     watch: Callable[[Score], None] = lambda score: None,
 ) -> Evaluation:
     """Score a model on every picture of a folder, one picture a core at a time.
+
+    A command runs once a picture, one after the other: it may take all cores, and minutes.
 
     Args:
         enlarger: what is scored; `upres.load` makes one.
@@ -206,6 +214,7 @@ def evaluate(
         with_consistency: also compare each result, reduced again, with what it was made from.
         with_speed: then also time the model alone, on the largest picture.
         parameters: that the result carries.
+        warnings: that the result carries.
         watch: called with each picture's score, in the order of names.
 
     Raises:
@@ -213,7 +222,7 @@ def evaluate(
         UsageError: a picture too small for the scale, or a model that gives another size.
     """
     files = protocol.picture_files(folder)
-    workers = min(core_count(), _MOST_AT_ONCE)
+    workers = 1 if isinstance(enlarger, Command) else min(core_count(), _MOST_AT_ONCE)
     alone = enlarger
     if isinstance(enlarger, Upscaler | Reduced) and len(files) >= workers:
         alone = enlarger.unsplit()
@@ -242,14 +251,18 @@ def evaluate(
     finally:
         pool.shutdown(cancel_futures=True)
     speed = None
-    if with_speed and not isinstance(enlarger, FinishedFolder):
+    if with_speed and isinstance(enlarger, Command):
+        speed = enlarger.megapixels_per_second
+    elif with_speed and not isinstance(enlarger, FinishedFolder):
         largest = protocol.read_picture(max(files, key=samples.__getitem__))
         speed = megapixels_per_second(enlarger, largest, scale, protocol_name)
     precision = getattr(enlarger, "precision", None)
     if precision is not None and protocol_name == "lapsrn":
         precision = "f32"  # its pictures are floats, which never run in bf16
     dataset = folder.resolve().name
-    return Evaluation(model, precision, dataset, scale, protocol_name, tuple(scores), parameters, speed)
+    return Evaluation(
+        model, precision, dataset, scale, protocol_name, tuple(scores), parameters, speed, tuple(warnings)
+    )
 
 
 def megapixels_per_second(

@@ -15,6 +15,7 @@ from upres.evaluation.report import Evaluation
 from upres.evaluation.testsets import COUNTS, canonical
 
 COLUMNS = ("model", "parameters", "Mpx/s", "PSNR", "SSIM", "consistency", "paper", "difference")
+WRITTEN = "<!-- upres evaluate -->\n"  # how the Markdown that `upres evaluate` writes begins
 TITLES = {"set5": "Set5", "set14": "Set14", "bsd100": "BSD100", "urban100": "Urban100"}
 
 
@@ -31,6 +32,11 @@ class Group:
     def title(self) -> str:
         """Such as `Set5 ×2, protocol paper`."""
         return f"{title(self.dataset)} ×{self.scale}, protocol {self.protocol}"
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """Each of the evaluations' warnings once."""
+        return tuple(dict.fromkeys(warning for e in self.evaluations for warning in e.warnings))
 
 
 def title(dataset: str) -> str:
@@ -54,9 +60,10 @@ def groups(evaluations: Iterable[Evaluation]) -> list[Group]:
 
 
 def paper(evaluation: Evaluation) -> Published | None:
-    """What the model's paper reports, where the protocol is that of the papers, and so is the number of pictures."""
+    """What the model's paper reports, where the protocol is that of the papers, and so are the pictures."""
     count = len(evaluation.images)
-    if evaluation.protocol != "paper" or COUNTS.get(canonical(evaluation.dataset), count) != count:
+    alike = COUNTS.get(canonical(evaluation.dataset), count) == count and not evaluation.warnings
+    if evaluation.protocol != "paper" or not alike:
         return None
     return papers(evaluation.model, evaluation.dataset, evaluation.scale)
 
@@ -113,7 +120,8 @@ def markdown(found: Sequence[Group]) -> str:
     parts: list[str] = []
     for group in found:
         shown = used_columns(group)
-        lines = [f"### {group.title}", "", _line(COLUMNS[i] for i in shown)]
+        lines = [f"### {group.title}", "", *(f"Warning: {warning}\n" for warning in group.warnings)]
+        lines.append(_line(COLUMNS[i] for i in shown))
         lines.append("|---|" + "---:|" * (len(shown) - 1))
         lines += [_line(row(e)[i] for i in shown) for e in group.evaluations]
         lines += ["", *(f"- {sentence}" for sentence in comparisons(group))]

@@ -7,12 +7,13 @@ import hashlib
 from collections.abc import Mapping
 from functools import cache
 from importlib import resources
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from upres.evaluation import published
+from upres.evaluation import protocol, published
 
 # Urban100 is known by its count, and by bicubic's score on it, alone.
 COUNTS = {"set5": 5, "set14": 14, "bsd100": 100, "urban100": 100}
@@ -67,6 +68,19 @@ def differences(dataset: str, pictures: Mapping[str, NDArray[np.uint8]]) -> list
     if changed:
         said.append(f"{_listed(changed)}: the size is one of {dataset}'s, the pixels are not those that papers used.")
     return said
+
+
+def check(folder: Path) -> tuple[str, ...]:
+    """`differences` of a folder's pictures; an unknown set's are not even read.
+
+    Raises:
+        DataError: no pictures there, or one that is not of 8 bits.
+    """
+    dataset = canonical(folder.resolve().name)
+    files = protocol.picture_files(folder)
+    if dataset not in COUNTS:
+        return ()
+    return tuple(differences(dataset, {file.stem: protocol.read_picture(file) for file in files}))
 
 
 def _listed(names: list[str]) -> str:
