@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import tracemalloc
 
 import numpy as np
@@ -11,6 +14,7 @@ from hypothesis import strategies as st
 from upres.errors import UsageError
 from upres.images import io
 from upres.images.resize import contributions, imresize, imresize_window
+from upres.inference.runtime import core_count
 
 
 def test_equals_matlab_in_every_pixel_of_all_files(shared):
@@ -121,3 +125,21 @@ def test_any_window_equals_the_whole(size, out_size, dtype, data):
         spans.append(slice(start, data.draw(st.integers(start + 1, length))))
     part = imresize_window(lambda rows, columns: picture[rows, columns], *spans, size=size, out_size=out_size)
     np.testing.assert_allclose(part, whole[tuple(spans)], atol=1e-6 if dtype == "float32" else 1e-12)
+
+
+@pytest.mark.skipif(core_count() == 1, reason="BLAS has one thread here, whatever it is given")
+@pytest.mark.parametrize("scale", [2, 1 / 4])
+def test_resizing_leaves_the_other_cores_alone(scale):
+    code = f"""
+import time, numpy as np
+from upres.images.resize import imresize
+picture = np.zeros((900, 1600), np.float32)
+imresize(picture, {scale})
+everywhere, here = time.process_time(), time.thread_time()
+for _ in range(10):
+    imresize(picture, {scale})
+print((time.process_time() - everywhere) / (time.thread_time() - here))
+"""
+    environment = {name: value for name, value in os.environ.items() if not name.endswith("_NUM_THREADS")}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=True)
+    assert float(done.stdout) < 1.05

@@ -24,6 +24,9 @@ Edges = Literal["mirror", "clamp"]
 FloatArray = NDArray[np.floating[Any]]
 
 _BLOCK = 32  # outputs a dense block computes; wide enough for BLAS, narrow enough to waste little
+# Multiplications of the largest product that OpenBLAS leaves to the thread that asks. Its own threads would wait for
+# cores that are busy with the network or with other tiles: ESPCN took twice as long beside them.
+_SERIAL = 2**18
 
 
 def cubic(x: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -107,12 +110,15 @@ def _resize_side(plane: NDArray[Any], axis: int, side: _Side, first_input: int) 
     out = np.empty(shape, plane.dtype)
     for outputs, inputs, weights in _blocks(side, compute):
         inputs = slice(inputs.start - first_input, inputs.stop - first_input)
-        if axis == 0:
-            block = weights @ plane[inputs].astype(compute, copy=False)
-        else:
-            block = plane[:, inputs].astype(compute, copy=False) @ weights.T
-        where = (outputs, slice(None)) if axis == 0 else (slice(None), outputs)
-        out[where] = block if plane.dtype.kind == "f" else _round_to(plane.dtype, block)
+        across = max(_SERIAL // weights.size, 1)
+        for start in range(0, plane.shape[1 - axis], across):
+            lines = slice(start, start + across)
+            if axis == 0:
+                block = weights @ plane[inputs, lines].astype(compute, copy=False)
+            else:
+                block = plane[lines, inputs].astype(compute, copy=False) @ weights.T
+            where = (outputs, lines) if axis == 0 else (lines, outputs)
+            out[where] = block if plane.dtype.kind == "f" else _round_to(plane.dtype, block)
     return out
 
 

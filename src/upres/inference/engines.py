@@ -79,8 +79,10 @@ class OpenVINOEngine:
 
     def __call__(self, y: NDArray[np.float32], /) -> NDArray[np.float32]:
         """See `Engine`."""
-        result = self._run(y)
-        return result + imresize(y, self._graph.scale) if self._graph.is_residual else result
+        if not self._graph.is_residual:
+            return self._run(y)
+        large = imresize(y, self._graph.scale)
+        return self._run(y, take=lambda residual: np.add(large, residual, out=large))
 
     def residual(self, y: NDArray[np.float32], /) -> NDArray[np.float32]:
         """See `Engine`."""
@@ -91,13 +93,15 @@ class OpenVINOEngine:
     def _for_narrow(self) -> OpenVINOEngine:
         return OpenVINOEngine(self._path, "f32", workers=1)
 
-    def _run(self, y: NDArray[np.float32]) -> NDArray[np.float32]:
+    def _run(
+        self, y: NDArray[np.float32], *, take: Callable[[NDArray[np.float32]], NDArray[np.float32]] = np.array
+    ) -> NDArray[np.float32]:
         if y.shape[1] < _NARROWEST and self._precision != "f32":
             with FIRST_USE:
                 narrow = self._for_narrow
-            return narrow._run(y)
+            return narrow._run(y, take=take)
         height, width = (side * self._graph.scale for side in y.shape)
-        return self._compiled(*self._graph.inputs(y))[0, 0, :height, :width]
+        return self._compiled(*self._graph.inputs(y), take=lambda result: take(result[0, 0, :height, :width]))
 
 
 def _read_model(path: str | os.PathLike[str]) -> Any:

@@ -7,15 +7,17 @@ import os
 import queue
 import sys
 import threading
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from upres.errors import MissingExtraError
 
+T = TypeVar("T")
 Precision = Literal["f32", "bf16", "int8"]
 
 # OpenVINO's Python binding sets itself up on first use under locks that it holds while it waits for the interpreter:
@@ -104,10 +106,15 @@ class Compiled:
         for _ in range(streams):
             self._idle.put(compiled.create_infer_request())
 
-    def __call__(self, *inputs: NDArray[Any]) -> NDArray[Any]:
-        """Run the model; the result is the caller's own."""
+    def __call__(self, *inputs: NDArray[Any], take: Callable[[NDArray[Any]], T] = np.array) -> T:
+        """Run the model.
+
+        Args:
+            inputs: of the model.
+            take: makes what is returned of the result, whose memory the next run writes over: a copy if not given.
+        """
         request = self._idle.get()
         try:
-            return np.array(request.infer(dict(enumerate(inputs)), share_inputs=True, share_outputs=True)[0])
+            return take(request.infer(dict(enumerate(inputs)), share_inputs=True, share_outputs=True)[0])
         finally:
             self._idle.put(request)
