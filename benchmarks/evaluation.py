@@ -1,6 +1,7 @@
 """Time a full evaluation of the shipped networks, and how busy it keeps the cores.
 
     python benchmarks/evaluation.py SETS [--models espcn,fsrcnn] [--scales 2,3,4] [--only set5] [--json FILE]
+        [--scores FILE]
 
 `SETS` is a folder with `set5`, `set14` and `bsd100`. One process runs `upres evaluate MODELS --verify` over all of
 them, with its measurement of speed. Busy share: processor time of that process and of those that it starts, over
@@ -35,9 +36,10 @@ def main() -> None:
     parser.add_argument("--scales", default="2,3,4")
     parser.add_argument("--only", default=",".join(SETS), help="some of the sets")
     parser.add_argument("--json", type=Path, help="write the result to this file")
+    parser.add_argument("--scores", type=Path, help="keep the scores, as `upres evaluate --json` writes them")
     arguments = parser.parse_args()
     folders = [arguments.sets / name for name in arguments.only.split(",")]
-    result = timed(arguments.models, arguments.scales, folders)
+    result = timed(arguments.models, arguments.scales, folders, arguments.scores)
     print("| evaluations | pictures | wall, s | processor, s | cores | busy |\n|---:|---:|---:|---:|---:|---:|")
     print(
         f"| {result['evaluations']} | {result['pictures']:,} | {result['wall_seconds']:.1f} |"
@@ -47,14 +49,14 @@ def main() -> None:
     write_record(arguments, about | {"scales": arguments.scales} | result)
 
 
-def timed(models: str, scales: str, folders: Sequence[Path]) -> dict[str, Any]:
+def timed(models: str, scales: str, folders: Sequence[Path], kept: Path | None) -> dict[str, Any]:
     """Run the command once; an evaluation is one model on one set at one scale.
 
     Raises:
         subprocess.CalledProcessError: the command failed; what it said is on stderr.
     """
     with tempfile.TemporaryDirectory() as folder:
-        scores = Path(folder, "scores.json")
+        scores = kept or Path(folder, "scores.json")
         data = [part for path in folders for part in ("--data", str(path))]
         command = [sys.executable, "-m", "upres", "evaluate", models, "-s", scales, *data, "--verify"]
         started, used = time.perf_counter(), processor_seconds()

@@ -180,7 +180,7 @@ def test_pictures_are_cut_for_the_cores_only_where_they_are_fewer_than_these(tmp
     for name in "ab":
         io.write(Picture(photo[:60, :80], {}), tmp_path / f"{name}.png")
     network = upres.load("fsrcnn", 2, precision="f32")
-    network.workers = 2
+    network.workers, network._make_alone = 2, None
     seen = []
     engine = network._engine("f32")
     monkeypatch.setitem(network._engines, "f32", lambda y: seen.append(y.shape) or engine(y))

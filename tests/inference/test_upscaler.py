@@ -248,6 +248,38 @@ def test_threads_can_share_an_upscaler(double):
         np.testing.assert_array_equal(large, double(picture))
 
 
+def test_small_pictures_of_deep_networks_are_not_cut(photo):
+    vdsr, espcn = upres.load("vdsr", 2, precision="f32"), upres.load("espcn", 2, precision="f32")
+    seen = []
+    for network in (vdsr, espcn):
+        network.workers = 2
+        engine = network._engine("f32")
+        network._make_alone = lambda precision, engine=engine: Watched(engine, seen)
+    assert [vdsr.is_cut(*size) for size in ((180, 320), (700, 360), (1000, 1000))] == [False, True, True]
+    assert espcn.is_cut(540, 960)
+    assert vdsr.unsplit().is_cut(180, 320)  # into one part
+    y = colour.luma(photo[:60, :90]) / 255
+    alone, cut = vdsr.luma(y), vdsr.unsplit().luma(y)
+    assert seen.pop() == (60, 90)
+    np.testing.assert_allclose(alone, cut, atol=1e-5)
+    seen.clear()
+    vdsr(photo[:60, :90])
+    assert len(seen) == 1
+
+
+class Watched:
+    def __init__(self, engine, seen):
+        self._engine, self._seen = engine, seen
+
+    def __call__(self, y):
+        self._seen.append(y.shape)
+        return self._engine(y)
+
+    def residual(self, y):
+        self._seen.append(y.shape)
+        return self._engine.residual(y)
+
+
 def test_a_missing_extra_names_its_install(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "torch", None)
     with pytest.raises(MissingExtraError, match=r"pip install 'upres\[train\]'"):

@@ -18,6 +18,7 @@ from upres.networks.layers import (
     draw_near_identity,
     draw_pairs,
     exact_transposed_conv,
+    leaky_relu,
 )
 from upres.networks.widening import can_widen, widen
 
@@ -331,3 +332,12 @@ def test_a_widened_network_computes_the_same_and_its_copies_come_apart(make, cha
     assert first.grad is not None
     torch.testing.assert_close(first[:few], first[few : 2 * few])
     assert (first.grad[:few] - first.grad[few : 2 * few]).abs().max() > 1e-3 * first.grad.abs().max()
+
+
+def test_leaky_relu_is_pytorchs_in_value_and_gradient():
+    x = torch.tensor([-3.0, -1e-3, 1e-3, 2.0], requires_grad=True)
+    for training in (True, False):
+        y = leaky_relu(x, 0.2, training=training)
+        theirs = F.leaky_relu(x, 0.2)
+        assert torch.equal(y, theirs)
+        assert torch.equal(*(torch.autograd.grad(z.sum(), x)[0] for z in (y, theirs)))

@@ -221,7 +221,8 @@ class Enlarger:
         dtype = format.dtype(picture.pixels.dtype)
         for number in range(picture.pages):
             result = self.result(picture.page(number), size, dtype)
-            for strip in windows.strips(result, dtype, tile=tile, workers=self.workers):
+            workers = result.workers if isinstance(result, Enlarged) else self.workers
+            for strip in windows.strips(result, dtype, tile=tile, workers=workers):
                 self._check_not_stopped()
                 yield strip
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal, get_args
 
@@ -78,9 +79,11 @@ def load(
     if engine == "onnxruntime" and precision != "f32":
         raise UsageError(f"engine onnxruntime has no {precision} here; use precision f32 or auto.")
 
-    def make(precision: Precision) -> Engine:
-        onnxruntime = engine == "onnxruntime"
-        made = engines.OnnxRuntimeEngine(path) if onnxruntime else engines.OpenVINOEngine(path, precision)
+    def make(precision: Precision, *, at_once: int | None = None) -> Engine:
+        if engine == "onnxruntime":
+            made = engines.OnnxRuntimeEngine(path)
+        else:
+            made = engines.OpenVINOEngine(path, precision, workers=at_once)
         return engines.EnlargesFirst(made, scale) if enlarges_first else made
 
     workers = core_count() if engine == "openvino" else 1
@@ -92,6 +95,7 @@ def load(
         precision=precision,
         tile=tile,
         workers=workers,
+        alone=partial(make, at_once=1) if workers > 1 else None,
         why=f"{engine}; {precision} for 8-bit pictures, {why}",
     )
 

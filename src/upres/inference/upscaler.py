@@ -22,6 +22,7 @@ DEFAULT_TILE = 512
 _SHAPE_STEP = 16  # engines prepare for each shape anew, so there should be few
 _BICUBIC_HALO = 3
 _MIRRORED = 8  # low-resolution pixels around the picture, for networks that look as far
+_WORTH_CUTTING = 1.04  # what a picture's parts read, over its pixels, up to which one part a core is faster
 _PROJECTION_HALO = 5  # how far one round of back-projection looks: two pixels down, two up, one for rounding
 
 
@@ -36,6 +37,7 @@ class Upscaler:
         precision: of 8-bit pictures and of `luma`. Deeper pictures always run in f32.
         tile: a tile contributes at most tile · tile low-resolution pixels.
         workers: tiles that the engine runs well at the same time.
+        alone: as `engine`, of engines that give all cores to one call, for pictures that are not worth cutting.
         why: engine and precision in words, with the reason for them.
 
     Attributes:
@@ -52,14 +54,16 @@ class Upscaler:
         precision: Precision = "f32",
         tile: int = DEFAULT_TILE,
         workers: int = 1,
+        alone: Callable[[Precision], Engine] | None = None,
         why: str = "",
     ) -> None:
         self.name, self.scale, self.halo = name, scale, halo
         self.tile, self.workers, self.why = tile, workers, why
         self.precision: Precision = precision
         self.back_projection = 0
-        self._make_engine = engine
+        self._make_engine, self._make_alone = engine, alone
         self._engines: dict[Precision, Engine] = {}
+        self._engines_alone: dict[Precision, Engine] = {}
 
     def __repr__(self) -> str:
         return f"<Upscaler {self.name} ×{self.scale} {self.precision}>"
@@ -81,9 +85,11 @@ class Upscaler:
         """
         if y.ndim != 2 or y.size == 0 or y.dtype.kind != "f":
             raise UsageError(f"luma got {y.dtype} {y.shape}; it takes float (h, w) in [0, 1] with no empty side.")
-        engine = self._engine(precision or self.precision)
+        is_cut = self.is_cut(*y.shape)
+        engine = self._engine(precision or self.precision, alone=not is_cut)
         y = np.ascontiguousarray(y, dtype=np.float32)
-        large = tiling.run(engine, y, scale=self.scale, halo=self.halo, tile=self.tile, workers=self.workers)
+        workers = self.workers if is_cut else 1
+        large = tiling.run(engine, y, scale=self.scale, halo=self.halo, tile=self.tile, workers=workers)
         return _back_projected(large, y, self.scale, self.back_projection)
 
     def consistent(self, rounds: int) -> Upscaler:
@@ -102,8 +108,21 @@ class Upscaler:
         What two tiles share is computed twice; whole pictures, one a core, keep the cores as busy without that.
         """
         other = copy.copy(self)
-        other.workers = 1
+        other.workers, other._make_alone = 1, None
         return other
+
+    def is_cut(self, height: int, width: int) -> bool:
+        """Whether a picture this large is cut into parts that run side by side; else it has all cores, as one.
+
+        A deep network's parts look far into each other: of a small picture, much would be computed twice.
+        """
+        if self._make_alone is None or self.workers == 1 or height * width > self.tile**2:
+            return True
+        parts = tiling.split(height, width, halo=self.halo, tile=self.tile, workers=self.workers)
+        read = sum(
+            (rows.stop - rows.start) * (columns.stop - columns.start) for rows, columns in (p.read for p in parts)
+        )
+        return read <= _WORTH_CUTTING * height * width
 
     def __call__(self, picture: NDArray[Any], /) -> NDArray[Any]:
         """Enlarge a picture.
@@ -119,7 +138,7 @@ class Upscaler:
             UsageError: another dtype or shape.
         """
         large = Enlarged(windows.Pixels(picture), self, self.precision_for(picture.dtype), dtype=picture.dtype)
-        pixels = windows.collected(large, picture.dtype, tile=self.tile * self.scale, workers=self.workers)
+        pixels = windows.collected(large, picture.dtype, tile=self.tile * self.scale, workers=large.workers)
         return pixels if picture.ndim == 3 else pixels[..., 0]
 
     def precision_for(self, dtype: np.dtype[Any]) -> Precision:
@@ -131,17 +150,20 @@ class Upscaler:
         halo = self.halo or 0
         return (height + 2 * halo) * (width + 2 * halo) * self._engine(self.precision_for(dtype)).bytes_per_pixel
 
-    def residual(self, y: NDArray[np.float32], precision: Precision) -> NDArray[np.float32]:
-        """What the network adds to bicubic enlargement of luma that fits into memory at once."""
-        return self._engine(precision).residual(np.ascontiguousarray(y))
+    def residual(self, y: NDArray[np.float32], precision: Precision, *, alone: bool = False) -> NDArray[np.float32]:
+        """What the network adds to bicubic enlargement of luma that fits into memory at once; `alone` on all cores."""
+        return self._engine(precision, alone=alone).residual(np.ascontiguousarray(y))
 
-    def _engine(self, precision: Precision) -> Engine:
+    def _engine(self, precision: Precision, *, alone: bool = False) -> Engine:
+        engines, make = (self._engines, self._make_engine)
+        if alone and self._make_alone is not None:
+            engines, make = (self._engines_alone, self._make_alone)
         with FIRST_USE:
-            if precision not in self._engines:
-                engine = self._make_engine(precision)
+            if precision not in engines:
+                engine = make(precision)
                 engine(np.zeros((16, 16), np.float32))  # as small, any precision runs; see `OpenVINOEngine`
-                self._engines[precision] = engine
-            return self._engines[precision]
+                engines[precision] = engine
+            return engines[precision]
 
 
 class Enlarged:
@@ -155,6 +177,9 @@ class Enlarged:
         upscaler: the network.
         precision: of its arithmetic.
         dtype: that the result will be brought to; 8-bit results come in it straight away. Float32 if not given.
+
+    Attributes:
+        workers: windows that are best computed at the same time.
     """
 
     def __init__(
@@ -169,6 +194,8 @@ class Enlarged:
         self._compose = compose.composer(
             upscaler.scale, self.channels - self._has_alpha, np.dtype(np.uint8 if straight else np.float32)
         )
+        self._is_alone = not upscaler.is_cut(*source.size)
+        self.workers = 1 if self._is_alone else upscaler.workers
         self._whole: NDArray[np.float32] | None = None  # residual of a network that cannot be run in tiles
         self._making_whole = threading.Lock()
 
@@ -217,7 +244,7 @@ class Enlarged:
 
     def _residual(self, colours: NDArray[np.float32]) -> NDArray[np.float32]:
         if self._upscaler.halo is not None:
-            return self._upscaler.residual(_luma(colours), self._precision)
+            return self._upscaler.residual(_luma(colours), self._precision, alone=self._is_alone)
         with self._making_whole:
             if self._whole is None:
                 self._whole = self._upscaler.residual(_luma(colours), self._precision)

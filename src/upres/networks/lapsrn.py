@@ -19,7 +19,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from upres.networks.layers import bilinear_transposed, draw_near_identity, draw_pairs, exact_transposed_conv
+from upres.networks.layers import (
+    bilinear_transposed,
+    draw_near_identity,
+    draw_pairs,
+    exact_transposed_conv,
+    leaky_relu,
+)
 
 
 class Level(nn.Module):
@@ -42,8 +48,8 @@ class Level(nn.Module):
     def forward(self, features: Tensor, picture: Tensor) -> tuple[Tensor, Tensor]:
         """`(B, c, h, w)` and `(B, 1, h, w)` → `(B, c, 2h, 2w)` and `(B, 1, 2h, 2w)`."""
         for conv in self.convs:
-            features = F.leaky_relu(conv(features), 0.2)
-        features = F.leaky_relu(self.up(features), 0.2)
+            features = leaky_relu(conv(features), 0.2, training=self.training)
+        features = leaky_relu(self.up(features), 0.2, training=self.training)
         with torch.autocast(picture.device.type, enabled=False):
             enlarged = self.picture_up(F.pad(picture, (1, 1, 1, 1), mode="replicate"))[..., 2:-2, 2:-2]
         return features, enlarged + self.residual(features)
@@ -96,7 +102,7 @@ class LapSRN(nn.Module):
 
     def outputs(self, y: Tensor) -> list[Tensor]:
         """The picture at 2, 4, … times the size; the last is the output."""
-        features, picture = F.leaky_relu(self.first(y), 0.2), y
+        features, picture = leaky_relu(self.first(y), 0.2, training=self.training), y
         pyramid: list[Tensor] = []
         for level in self.levels:
             features, picture = level(features, picture)
