@@ -49,7 +49,7 @@ def main() -> None:
     write_record(arguments, about | {"scales": arguments.scales} | result)
 
 
-def timed(models: str, scales: str, folders: Sequence[Path], kept: Path | None) -> dict[str, Any]:
+def timed(models: str, scales: str, folders: Sequence[Path], kept: Path | None = None) -> dict[str, Any]:
     """Run the command once; an evaluation is one model on one set at one scale.
 
     Raises:

@@ -135,6 +135,7 @@ import time, numpy as np
 from upres.images.resize import imresize
 picture = np.zeros((900, 1600), np.float32)
 imresize(picture, {scale})
+time.sleep(0.5)  # BLAS's threads spin for a while once they are made
 everywhere, here = time.process_time(), time.thread_time()
 for _ in range(10):
     imresize(picture, {scale})
