@@ -411,6 +411,18 @@ def test_few_recursions_lend_their_weights_to_many(tmp_path, pack, name, count):
         torch.testing.assert_close(then[key], value, atol=1e-6, rtol=0)
 
 
+def test_a_network_with_all_its_recursions_does_not_grow_again(tmp_path, pack):
+    recipe = replace(DRRN, steps=14)
+    first = run(recipe, pack, tmp_path / "first")
+    second = run(recipe, pack, tmp_path / "second", init=first)
+    assert store.load(first)[1].recipe["growth"] == [[0, 1], [12, 3]]
+    assert store.load(second)[1].recipe["growth"] == []
+    assert run(recipe, pack, tmp_path / "second", init=first, resume=True) == second
+    few = run(replace(recipe, arguments=recipe.arguments | {"units": 1}, growth=()), pack, tmp_path / "few")
+    third = run(recipe, pack, tmp_path / "third", init=few)
+    assert store.load(third)[1].recipe["growth"] == [[0, 1], [12, 3]]
+
+
 @pytest.mark.parametrize("clip", [float("inf"), 1.0])
 def test_a_run_that_diverges_says_so_and_keeps_the_checkpoint_before(tmp_path, pack, clip):
     recipe = replace(RECIPE, steps=400, settle=0, learning_rate=1e30, clip=clip, optimizer="sgd", start="paper")

@@ -54,6 +54,7 @@ def train(
     from upres.data import pack
     from upres.export import export as export_weights
     from upres.training import estimate, loop
+    from upres.weights import store
 
     chosen = _recipe(network, recipe)
     if scale is not None:
@@ -69,6 +70,8 @@ def train(
     if held_out is not None:
         chosen = replace(chosen, held_out=held_out)
     init_weights = _weights(init) if init else None
+    if init_weights:
+        chosen = chosen.starting_from(store.load(init_weights)[0])
     own_name = Path(network).stem if network.endswith(".py") else f"{chosen.name}{'-paper' * (recipe == 'paper')}"
     out = out or Path("runs") / own_name
     if not data.exists():

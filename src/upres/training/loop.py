@@ -110,7 +110,8 @@ def train(
         out: folder for checkpoints, `metrics.csv`, TensorBoard events, plots and the weights; made if missing.
         validation: pictures to validate on instead; `data` then trains whole.
         init: weights to start from; tensors of the same name and shape are taken, the others start anew. Of a network
-            whose channels are a whole fraction of this one's, all are, by `upres.networks.widening`.
+            whose channels are a whole fraction of this one's, all are, by `upres.networks.widening`. A network with
+            all its recursions does not grow again.
         resume: go on from the newest whole checkpoint in `out`.
         accelerator: Fabric's: `auto`, `cpu`, `cuda` or `mps`.
         devices: how many of them, on each machine.
@@ -135,6 +136,8 @@ def train(
         raise UsageError(f"devices is {devices} and nodes {nodes}; each must be at least 1.")
     if recipe.batch % (devices * nodes):
         raise UsageError(f"batch {recipe.batch} does not divide by {devices * nodes} devices; change one of them.")
+    if init:
+        recipe = recipe.starting_from(store.load(init)[0])
     if finished := finished_weights(recipe, out, resume=resume):
         return finished
     weights = out / f"{recipe.name}.safetensors"

@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 
 from upres.data.patches import DEGRADATIONS
 from upres.errors import UsageError
-from upres.networks import GROWS, NETWORKS, PRE_ENLARGED, SUPERVISES_RECURSIONS
+from upres.networks import GROWS, NETWORKS, PRE_ENLARGED, SUPERVISES_RECURSIONS, Network
 from upres.training.losses import LOSSES
 
 Precision = Literal["bf16", "f32"]
@@ -256,6 +256,18 @@ class Recipe:
         """
         changed = replace(self, batch=batch)
         return replace(changed, settle=min(self.settle, -(-self.settle * self.batch // batch)))
+
+    def starting_from(self, network: Network) -> Recipe:
+        """The same recipe, which does not grow again where it starts from a network that has grown already.
+
+        Args:
+            network: with the weights that a run starts from.
+        """
+        if not self.growth:
+            return self
+        own = NETWORKS[self.network](scale=self.scale, **self.arguments)
+        has_grown = isinstance(network, type(own)) and network.recursions == own.recursions
+        return replace(self, growth=()) if has_grown else self
 
     def learning_rate_at(self, step: int, drops: int = 0) -> float:
         """The rate of a step counted from 0, after `drops` drops of a plateau schedule."""
