@@ -53,6 +53,20 @@ def test_a_file_equals_the_array(tmp_path, photo, model, channels, dtype):
     np.testing.assert_array_equal(through(pixels, tmp_path, model=model, scale=2), expected(pixels))
 
 
+@pytest.mark.parametrize(("model", "side", "kind"), [("vdsr", 60, "alone"), ("espcn", 500, "cut")])
+def test_one_engine_is_made_for_a_picture(tmp_path, model, side, kind):
+    """Making one takes longer than a small picture; that the memory is reckoned must not make another."""
+    made = []
+    network = enlarger(model=model, scale=2)
+    upscaler = network._upscalers[2]
+    upscaler.workers, make = 2, upscaler._make_engine
+    upscaler._make_engine = lambda precision: made.append("cut") or make(precision)
+    upscaler._make_alone = lambda precision: made.append("alone") or make(precision)
+    io.write(Picture(np.zeros((side, side), np.uint8)), tmp_path / "in.png")
+    network.file(tmp_path / "in.png", tmp_path / "out.png", format=PNG)
+    assert made == [kind]
+
+
 def test_little_memory_changes_no_pixel_and_too_little_is_said(tmp_path, photo):
     pixels = np.tile(photo, (2, 3, 1))
     large = through(pixels, tmp_path, scale=2)

@@ -189,9 +189,12 @@ class Enlarger:
                     return 0
                 last = steps[-1]
                 upscaler = self._upscalers[last]
+                (height, width), whole = (
+                    (-(-rows // last), -(-columns // last)) for rows, columns in ((height, width), size)
+                )
                 if upscaler.halo is None:
-                    height, width = size
-                return upscaler.bytes_for(-(-height // last), -(-width // last), dtype)
+                    height, width = whole
+                return upscaler.bytes_for(height, width, dtype, of=whole)
 
             return _tile(shape, pages, dtype, size, format, network, workers=self.workers, memory=memory)
 

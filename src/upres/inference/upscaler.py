@@ -145,10 +145,18 @@ class Upscaler:
         """That of the arithmetic on pictures of a dtype."""
         return self.precision if dtype == np.uint8 else "f32"
 
-    def bytes_for(self, height: int, width: int, dtype: np.dtype[Any]) -> int:
-        """What the network holds at once for a tile of a picture of a dtype, its border included."""
+    def bytes_for(self, height: int, width: int, dtype: np.dtype[Any], *, of: tuple[int, int]) -> int:
+        """Memory that the network takes at once for a window of a picture of a dtype, its halo included.
+
+        Args:
+            height: of the window.
+            width: of the window.
+            dtype: of the picture's pixels.
+            of: height and width of the picture.
+        """
         halo = self.halo or 0
-        return (height + 2 * halo) * (width + 2 * halo) * self._engine(self.precision_for(dtype)).bytes_per_pixel
+        engine = self._engine(self.precision_for(dtype), alone=not self.is_cut(*of))
+        return (height + 2 * halo) * (width + 2 * halo) * engine.bytes_per_pixel
 
     def residual(self, y: NDArray[np.float32], precision: Precision, *, alone: bool = False) -> NDArray[np.float32]:
         """What the network adds to bicubic enlargement of luma that fits into memory at once; `alone` on all cores."""
