@@ -18,7 +18,7 @@ from PIL import Image, ImageCms
 from PIL.PngImagePlugin import PngInfo
 
 from upres.errors import PictureError
-from upres.images import boxes, formats, io, profiles, vips
+from upres.images import boxes, formats, io, profiles, segments, vips
 from upres.images.profiles import Colours
 
 SRGB = pyvips.Image.black(1, 1, bands=3).copy(interpretation="srgb").icc_export(output_profile="srgb")
@@ -464,6 +464,30 @@ def test_a_jpeg_that_lacks_its_end_marker_alone_is_whole(tmp_path, photo):
         (tmp_path / "cut.jpg").write_bytes(content[:end])
         with pytest.raises(PictureError, match=r"cut\.jpg: the picture is damaged or cut short"):
             io.read(tmp_path / "cut.jpg")
+
+
+def test_only_a_jpeg_of_one_scan_that_nothing_follows_is_taken_for_cut_in_it(photo):
+    def content(**options):
+        stream = bytes_io.BytesIO()
+        Image.fromarray(photo).save(stream, "JPEG", **options)
+        return stream.getvalue()
+
+    plain, progressive = content(), content(progressive=True)
+    scan = plain.index(b"\xff\xda")
+    frame = plain.index(b"\xff\xc0")
+    without_scan_parts = plain[:scan] + b"\xff\xda\x00\x02" + bytes(20)
+    without_frame_parts = plain[:frame] + b"\xff\xc0\x00\x02" + plain[scan:-2]
+    for file, is_cut in [
+        (plain, False),
+        (plain[:-1], True),
+        (plain[:-2], True),
+        (plain[:-2] + b"\xff\xd9\0\0", False),
+        (plain[:scan], False),
+        (progressive[:-2], False),
+        (without_scan_parts, False),
+        (without_frame_parts, False),
+    ]:
+        assert segments.is_cut_in_its_scan(bytes_io.BytesIO(file)) is is_cut
 
 
 def test_bits_that_avif_has_no_place_for_are_named():

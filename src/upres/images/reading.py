@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from upres.errors import PictureError
-from upres.images import beside, formats, metadata, profiles, vips
+from upres.images import beside, formats, metadata, profiles, segments, vips
 from upres.images.beside import Beside
 from upres.images.formats import Format
 from upres.images.picture import Picture
@@ -61,7 +61,7 @@ def read(
         cause = error.__cause__
         if cause is None or not vips.is_cause(error):
             raise
-        if lacks_end := _with_jpeg_end(file):
+        if lacks_end := _with_jpeg_end(file, most=max_pixels):
             with suppress(PictureError):
                 one, other = (
                     _read(ended, pages=pages, max_pixels=max_pixels, admit=admit, fail_on="error")
@@ -100,18 +100,18 @@ def _read(
     return Picture(pixels, carried, resolution, count, (*seen.beside.unkept, *unkept))
 
 
-def _with_jpeg_end(file: str | os.PathLike[str] | bytes) -> tuple[bytes, bytes] | None:
-    """A baseline JPEG file that lacks its end marker, with one behind either of two fillers; None for any other.
+def _with_jpeg_end(file: str | os.PathLike[str] | bytes, *, most: int) -> tuple[bytes, bytes] | None:
+    """A JPEG file that stops in its only scan, with an end marker behind either of two fillers; None for any other.
 
     Where pixels are missing, too, the decoder takes the fillers for theirs, and what it makes of the two differs.
+    A file of more bytes than `most` counts as another.
     """
     with _stream_of(_name_of(file), file) as stream:
-        start = stream.read(3)
-        content = start + stream.read() if start == b"\xff\xd8\xff" else _JPEG_END
-    is_progressive = b"\xff\xc2" in content
-    if is_progressive or content.rstrip(b"\0").endswith(_JPEG_END):
-        return None
-    content = content.removesuffix(_JPEG_END[:1])
+        is_jpeg = stream.read(3) == b"\xff\xd8\xff"
+        if not is_jpeg or stream.seek(0, os.SEEK_END) > most or not segments.is_cut_in_its_scan(stream):
+            return None
+        stream.seek(0)
+        content = stream.read().removesuffix(_JPEG_END[:1])
     return content + b"\x5a" * 64 + _JPEG_END, content + b"\xa5" * 64 + _JPEG_END
 
 

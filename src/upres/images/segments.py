@@ -7,13 +7,16 @@ files of several pictures.
 from __future__ import annotations
 
 import os
-from collections.abc import Generator
+import re
+from collections.abc import Collection, Generator
 from dataclasses import dataclass
 from typing import BinaryIO
 
 _MOST_SEGMENTS = 10_000
 _MOST_BETWEEN = 65_536  # bytes between two of them
 _START_OF_SCAN, _END_OF_IMAGE, _COMMENT, _APP1, _APP2, _APP13 = 0xDA, 0xD9, 0xFE, 0xE1, 0xE2, 0xED
+_SEQUENTIAL_FRAMES, _COMPONENTS = (0xC0, 0xC1), slice(5, 6)  # the latter's place in their content
+_ENDS_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # any marker but those of restarts
 _WITHOUT_LENGTH = (0x00, 0x01, *range(0xD0, 0xD9))
 _XMP, _EXTENDED_XMP = b"http://ns.adobe.com/xap/1.0/\0", b"http://ns.adobe.com/xmp/extension/\0"
 _PHOTOSHOP, _SEVERAL_PICTURES, _PROFILE = b"Photoshop 3.0\0", b"MPF\0", b"ICC_PROFILE\0"
@@ -47,7 +50,7 @@ def jpeg_parts(file: BinaryIO) -> JpegParts:
     xmp: bytes | None = None
     blocks: list[bytes] = []
     has_extended_xmp, has_comment, has_profile, further = False, False, False, 0
-    for marker, content in _segments(file):
+    for marker, content in _segments(file, (_COMMENT, _APP1, _APP2, _APP13)):
         if marker == _COMMENT:
             has_comment = True
         elif marker == _APP1 and content.startswith(_XMP):
@@ -64,19 +67,33 @@ def jpeg_parts(file: BinaryIO) -> JpegParts:
     return JpegParts(xmp, has_extended_xmp, photoshop, has_comment, further, has_profile)
 
 
-def _segments(file: BinaryIO) -> Generator[tuple[int, bytes]]:
-    """Marker and content of one segment after the other, where these are of the kinds that are looked at."""
+def is_cut_in_its_scan(file: BinaryIO) -> bool:
+    """Whether a JPEG file of a single scan stops there: no marker follows, not even the end's."""
+    components = b""
+    for marker, content in _segments(file, (*_SEQUENTIAL_FRAMES, _START_OF_SCAN)):
+        if marker in _SEQUENTIAL_FRAMES:
+            components = content[_COMPONENTS]
+        elif components and content.startswith(components):
+            return _ENDS_SCAN.search(file.read()) is None
+    return False
+
+
+def _segments(file: BinaryIO, wanted: Collection[int]) -> Generator[tuple[int, bytes]]:
+    """Marker and content of one segment after the other, where these are wanted, up to the first scan's head."""
     file.seek(2)
+    marker = None
     for _ in range(_MOST_SEGMENTS):
+        if marker == _START_OF_SCAN:
+            return
         marker = _next_marker(file)
-        if marker in (None, _START_OF_SCAN, _END_OF_IMAGE):
+        if marker in (None, _END_OF_IMAGE):
             return
         if marker in _WITHOUT_LENGTH:
             continue
         length = int.from_bytes(file.read(2), "big") - 2
         if length < 0:
             return
-        if marker in (_COMMENT, _APP1, _APP2, _APP13):
+        if marker in wanted:
             yield marker, file.read(length)
         else:
             file.seek(length, os.SEEK_CUR)
