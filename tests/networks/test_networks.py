@@ -19,6 +19,8 @@ from upres.networks.layers import (
     draw_pairs,
     exact_transposed_conv,
     leaky_relu,
+    tanh,
+    transposed_conv_to_one_channel,
 )
 from upres.networks.widening import can_widen, widen
 
@@ -341,3 +343,25 @@ def test_leaky_relu_is_pytorchs_in_value_and_gradient():
         theirs = F.leaky_relu(x, 0.2)
         assert torch.equal(y, theirs)
         assert torch.equal(*(torch.autograd.grad(z.sum(), x)[0] for z in (y, theirs)))
+
+
+def test_tanh_is_pytorchs_in_value_and_gradient():
+    x = torch.linspace(-12, 12, 1001, requires_grad=True)
+    for training in (True, False):
+        ours, theirs = tanh(x, training=training), x.tanh()
+        torch.testing.assert_close(ours, theirs, atol=5e-7, rtol=0)
+        torch.testing.assert_close(*(torch.autograd.grad(y.sum(), x)[0] for y in (ours, theirs)), atol=5e-7, rtol=0)
+
+
+@pytest.mark.parametrize("size", [(6, 8), (7, 5), (1, 1)])
+@pytest.mark.parametrize(("scale", "kernel_size"), [(1, 9), (2, 9), (3, 9), (4, 9), (2, 4), (3, 3), (5, 8)])
+def test_a_transposed_convolution_is_the_same_in_training(size, scale, kernel_size):
+    conv = exact_transposed_conv(3, 1, kernel_size, stride=scale).double()
+    x = torch.randn(2, 3, *size, dtype=torch.double, requires_grad=True)
+    ours, theirs = (transposed_conv_to_one_channel(conv, x, training=training) for training in (True, False))
+    assert theirs.shape == (2, 1, scale * size[0], scale * size[1])
+    wanted = torch.randn_like(theirs)
+    torch.testing.assert_close(ours, theirs)
+    torch.testing.assert_close(
+        *(torch.autograd.grad((y * wanted).sum(), (x, conv.weight, conv.bias)) for y in (ours, theirs))
+    )

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from upres.networks.layers import BicubicEnlarge, bilinear_phases
+from upres.networks.layers import BicubicEnlarge, bilinear_phases, tanh
 
 
 class ESPCN(nn.Module):
@@ -45,8 +45,8 @@ class ESPCN(nn.Module):
 
     def forward(self, y: Tensor) -> Tensor:
         """`(B, 1, h, w)` luma in [0, 1] → `(B, 1, s·h, s·w)`, unclipped."""
-        x = self.conv1(y - 0.5).tanh()
-        x = self.conv2(x).tanh()
+        x = tanh(self.conv1(y - 0.5), training=self.training)
+        x = tanh(self.conv2(x), training=self.training)
         x = F.pixel_shuffle(self.conv3(x).to(y.dtype), self.scale)
         return x + (self.enlarge(y) if self.enlarge else 0.5)
 

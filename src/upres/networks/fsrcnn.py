@@ -19,7 +19,13 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from upres.networks.layers import BicubicEnlarge, bilinear_transposed, exact_transposed_conv, transposed_halo
+from upres.networks.layers import (
+    BicubicEnlarge,
+    bilinear_transposed,
+    exact_transposed_conv,
+    transposed_conv_to_one_channel,
+    transposed_halo,
+)
 
 
 class FSRCNN(nn.Module):
@@ -74,7 +80,8 @@ class FSRCNN(nn.Module):
         """`(B, 1, h, w)` luma in [0, 1] → `(B, 1, s·h, s·w)`, unclipped."""
         x = self.shrink(self.feature(y - 0.5))
         x = self.expand(self.mapping(x))
-        return self.up(x).to(y.dtype) + (self.enlarge(y) if self.enlarge else 0.5)
+        large = transposed_conv_to_one_channel(self.up, x, training=self.training)
+        return large.to(y.dtype) + (self.enlarge(y) if self.enlarge else 0.5)
 
     def outputs(self, y: Tensor) -> list[Tensor]:
         """Every supervised prediction: here the output alone."""
