@@ -1,11 +1,12 @@
 """Time a full evaluation of the shipped networks, and how busy it keeps the cores.
 
     python benchmarks/evaluation.py SETS [--models espcn,fsrcnn] [--scales 2,3,4] [--only set5] [--json FILE]
-        [--scores FILE]
+        [--precision bf16] [--scores FILE]
 
 `SETS` is a folder with `set5`, `set14` and `bsd100`. One process runs `upres evaluate MODELS --verify` over all of
-them, with its measurement of speed. Busy share: processor time of that process and of those that it starts, over
-wall-clock time times the cores that it may use; whatever else the machine does lowers it.
+them, with its measurement of speed, in float32, as all published scores are made, unless another precision is asked
+for. Busy share: processor time of that process and of those that it starts, over wall-clock time times the cores that
+it may use; whatever else the machine does lowers it.
 """
 
 from __future__ import annotations
@@ -35,21 +36,24 @@ def main() -> None:
     parser.add_argument("--models", default=",".join(dict.fromkeys(record.name for record in upres.models())))
     parser.add_argument("--scales", default="2,3,4")
     parser.add_argument("--only", default=",".join(SETS), help="some of the sets")
+    parser.add_argument("--precision", default="f32", help="of the networks' arithmetic (%(default)s)")
     parser.add_argument("--json", type=Path, help="write the result to this file")
     parser.add_argument("--scores", type=Path, help="keep the scores, as `upres evaluate --json` writes them")
     arguments = parser.parse_args()
     folders = [arguments.sets / name for name in arguments.only.split(",")]
-    result = timed(arguments.models, arguments.scales, folders, arguments.scores)
+    result = timed(arguments.models, arguments.scales, folders, arguments.precision, arguments.scores)
     print("| evaluations | pictures | wall, s | processor, s | cores | busy |\n|---:|---:|---:|---:|---:|---:|")
     print(
         f"| {result['evaluations']} | {result['pictures']:,} | {result['wall_seconds']:.1f} |"
         f" {result['processor_seconds']:.1f} | {result['usable_cores']} | {result['busy_share']:.0%} |"
     )
     about = {"benchmark": "evaluation", "models": arguments.models.split(","), "sets": [f.name for f in folders]}
-    write_record(arguments, about | {"scales": arguments.scales} | result)
+    write_record(arguments, about | {"scales": arguments.scales, "precision": arguments.precision} | result)
 
 
-def timed(models: str, scales: str, folders: Sequence[Path], kept: Path | None = None) -> dict[str, Any]:
+def timed(
+    models: str, scales: str, folders: Sequence[Path], precision: str = "f32", kept: Path | None = None
+) -> dict[str, Any]:
     """Run the command once; an evaluation is one model on one set at one scale.
 
     Raises:
@@ -58,9 +62,9 @@ def timed(models: str, scales: str, folders: Sequence[Path], kept: Path | None =
     with tempfile.TemporaryDirectory() as folder:
         scores = kept or Path(folder, "scores.json")
         data = [part for path in folders for part in ("--data", str(path))]
-        command = [sys.executable, "-m", "upres", "evaluate", models, "-s", scales, *data, "--verify"]
+        command = [sys.executable, "-m", "upres", "evaluate", models, "-s", scales, *data, "--precision", precision]
         started, used = time.perf_counter(), processor_seconds()
-        subprocess.run([*command, "--json", str(scores)], check=True, stdout=subprocess.DEVNULL)
+        subprocess.run([*command, "--verify", "--json", str(scores)], check=True, stdout=subprocess.DEVNULL)
         wall, used = time.perf_counter() - started, processor_seconds() - used
         _, evaluations = report.read_json(scores)
     return {
