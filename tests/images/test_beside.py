@@ -490,6 +490,116 @@ def test_only_a_jpeg_of_one_scan_that_nothing_follows_is_taken_for_cut_in_it(pho
         assert segments.is_cut_in_its_scan(bytes_io.BytesIO(file)) is is_cut
 
 
+def jpeg(picture, **options):
+    stream = bytes_io.BytesIO()
+    Image.fromarray(picture).save(stream, "JPEG", **options)
+    return stream.getvalue()
+
+
+def test_a_jpeg_cut_before_a_restart_is_cut_short(photo):
+    content = jpeg(photo, quality=90, restart_marker_rows=1)
+    restarts = [at for at in range(len(content) - 1) if content[at] == 0xFF and 0xD0 <= content[at + 1] <= 0xD7]
+    assert len(restarts) > 10
+    for at in (restarts[0], restarts[5], restarts[5] + 1, restarts[-1]):
+        with pytest.raises(PictureError, match="damaged or cut short"):
+            io.read(content[:at])
+    for missing in (1, 2):
+        read = io.read(content[:-missing])
+        assert read.warning == "it lacks its end marker"
+        np.testing.assert_array_equal(read.pixels, io.read(content).pixels)
+
+
+def test_damage_is_named_beside_the_end_marker_that_lacks(photo):
+    content = bytearray(jpeg(photo, quality=90, restart_marker_rows=1))
+    middle = len(content) // 2
+    content[middle : middle + 300] = bytes(300)
+    damage = io.read(bytes(content)).warning
+    assert damage is not None
+    assert "orrupt" in damage
+    assert io.read(bytes(content[:-2])).warning == f"it lacks its end marker; {damage}"
+
+
+@pytest.mark.parametrize("tile", [(64, 64), None])
+@pytest.mark.parametrize("compression", ["zlib", None])
+def test_a_tiff_that_is_cut_short_is_refused(tmp_path, photo, tile, compression):
+    tifffile.imwrite(tmp_path / "a.tif", photo, tile=tile, compression=compression, photometric="rgb")
+    content = (tmp_path / "a.tif").read_bytes()
+    np.testing.assert_array_equal(io.read(content).pixels, photo)
+    for share in (0.1, 0.5, 0.95):
+        with pytest.raises(PictureError, match="damaged or cut short"):
+            io.read(content[: int(len(content) * share)])
+
+
+def test_pages_that_lack_are_missed(tmp_path, photo):
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        for _ in range(3):
+            file.write(photo[:64, :64], photometric="rgb", contiguous=False, metadata=None)
+    content = (tmp_path / "a.tif").read_bytes()
+    with tifffile.TiffFile(tmp_path / "a.tif") as file:
+        third = file.pages[2].offset
+    assert io.read(content, pages=True).pages == 3
+    with pytest.raises(PictureError, match=r"damaged or cut short \(its last pages are missing\)"):
+        io.read(content[: third + 6], pages=True)
+
+
+def test_ycbcr_in_a_tiff_is_refused_unless_libvips_converts_it(tmp_path, photo):
+    image = Image.fromarray(photo).convert("YCbCr")
+    for compression in (None, "tiff_lzw"):
+        image.save(tmp_path / "a.tif", compression=compression)
+        with pytest.raises(PictureError, match="its colours are YCbCr, and not in JPEG's code; write it anew as RGB"):
+            io.read(tmp_path / "a.tif")
+    pyvips.Image.new_from_array(photo).tiffsave(str(tmp_path / "b.tif"), compression="jpeg", Q=95)
+    assert np.abs(io.read(tmp_path / "b.tif").pixels.astype(int) - photo).mean() < 3
+
+
+@pytest.mark.parametrize("suffix", ["avif", "jpg"])
+def test_xmp_of_a_picture_that_its_decoder_turned_says_so(tmp_path, photo, suffix):
+    exif = Image.Exif()
+    exif[274] = 6
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+    source, result = tmp_path / f"a.{suffix}", tmp_path / f"b.{suffix}"
+    Image.fromarray(photo[:40, :60]).save(source, exif=exif, xmp=xmp)
+    with Image.open(through(source, result)) as kept:
+        assert kept.size == (40, 60)
+        assert b'tiff:Orientation="1"' in kept.info["xmp"]
+
+
+def test_an_empty_xmp_packet_is_none(tmp_path, photo):
+    mark = b"http://ns.adobe.com/xap/1.0/\0"
+    (tmp_path / "a.jpg").write_bytes(jpeg_with(photo[:20, :20], (0xE1, mark)))
+    read = io.read(tmp_path / "a.jpg")
+    assert "xmp-data" not in read.carried
+    assert io.lost(read, formats.named("gif")) == []
+    io.write(read, tmp_path / "b.webp")
+
+
+@pytest.mark.parametrize("frames", [1, 2])
+def test_webp_without_loss_stays_so(tmp_path, photo, frames):
+    picture = np.ascontiguousarray(photo[:40, :60])
+    images = [Image.fromarray(np.roll(picture, i, axis=1)) for i in range(frames)]
+    for lossless in (True, False):
+        images[0].save(tmp_path / "a.webp", save_all=True, append_images=images[1:], lossless=lossless)
+        read = io.read(tmp_path / "a.webp", pages=True)
+        assert read.is_lossless is lossless
+        io.write(read, tmp_path / "b.webp", overwrite=True)
+        assert np.array_equal(io.read(tmp_path / "b.webp", pages=True).pixels, read.pixels) is lossless
+    io.write(read, tmp_path / "c.webp", encoding=formats.Encoding(quality=80))
+    assert not io.read(tmp_path / "c.webp", pages=True).is_lossless
+
+
+def test_a_star_rating_that_is_lost_is_named(tmp_path, photo):
+    exif = Image.Exif()
+    exif[18246] = 4
+    Image.fromarray(photo[:20, :30]).save(tmp_path / "a.jpg", exif=exif)
+    for format, losses in [("jpeg", []), ("tiff", []), ("png", ["star rating"]), ("gif", ["EXIF"])]:
+        assert lost(tmp_path / "a.jpg", format) == losses
+
+
+def test_an_impossible_resolution_is_none(tmp_path, photo):
+    io.write(io.Picture(photo, pixels_per_mm=(4_294_967.295, 4_294_967.295)), tmp_path / "a.png")
+    assert io.read(tmp_path / "a.png").pixels_per_mm == pytest.approx((72 / 25.4, 72 / 25.4), abs=0.01)
+
+
 def test_bits_that_avif_has_no_place_for_are_named():
     avif = formats.named("avif")
     deep = np.random.default_rng(0).integers(0, 65_536, (20, 30, 3)).astype(np.uint16)

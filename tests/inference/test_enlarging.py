@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
@@ -228,11 +229,19 @@ def test_only_enlargements_of_as_many_pages_are_verified(tmp_path, photo):
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs Linux' account of memory")
-def test_memory_is_kept(tmp_path):
-    """A picture of 24 megapixels from one of 6, within 500 MB: the result alone, as floats, would take 288 MB."""
-    pixels = np.tile(np.random.default_rng(0).integers(0, 256, (250, 200, 3), np.uint8), (8, 15, 1))
+@pytest.mark.parametrize(
+    ("repeats", "arguments"),
+    [
+        # Of 24 megapixels from 6: the result alone, as floats, would take 288 MB.
+        ((8, 15), ["-m", "bicubic", "-o", "out.jpg"]),
+        # Nearly all of the network's work is for what the reduction takes back.
+        ((4, 7), ["-m", "lapsrn", "-s", "1.05", "-o", "out.png", "--precision", "f32"]),
+    ],
+)
+def test_memory_is_kept(tmp_path, repeats, arguments):
+    pixels = np.tile(np.random.default_rng(0).integers(0, 256, (250, 200, 3), np.uint8), (*repeats, 1))
     io.write(Picture(pixels), tmp_path / "in.png", encoding=Encoding(effort=1))
-    arguments = ["upscale", "in.png", "-m", "bicubic", "--memory", "500MB", "-o", "out.jpg"]
+    arguments = ["upscale", "in.png", "--memory", "500MB", *arguments]
     # Not `getrusage`, whose peak a process inherits from the one that started it.
     code = f"import sys, atexit, pathlib; sys.argv[1:] = {arguments}\n"
     code += "atexit.register(lambda: print(pathlib.Path('/proc/self/status').read_text(), file=sys.stderr))\n"
@@ -246,6 +255,23 @@ def test_memory_is_kept(tmp_path):
     assert done.returncode == 0, done.stderr
     peak = next(line.split()[1] for line in done.stderr.splitlines() if line.startswith("VmHWM"))
     assert int(peak) * 1024 < 1.15 * 500e6
+
+
+def test_an_encoder_that_holds_the_whole_result_counts(tmp_path):
+    io.write(Picture(np.zeros((1000, 1500, 3), np.uint8)), tmp_path / "in.webp", encoding=Encoding(lossless=True))
+    io.write(Picture(np.zeros((1000, 1500, 3), np.uint8)), tmp_path / "in.png")
+    network = enlarger(model="bicubic", scale=2, memory=500_000_000)
+    for name, target in [("in.png", "avif"), ("in.webp", "webp")]:
+        with pytest.raises(TooLittleMemory, match=r"a result of 3000×2000 pixels takes about \d+ MB; 500 MB are"):
+            network.file(tmp_path / name, tmp_path / f"out.{target}", format=formats.named(target))
+    network.file(tmp_path / "in.png", tmp_path / "out.webp", format=formats.named("webp"))
+
+
+def test_what_does_not_fit_the_memory_is_not_compared(tmp_path, photo):
+    io.write(Picture(photo), tmp_path / "in.png")
+    with pytest.raises(TooLittleMemory, match=r"in\.png: comparing it with its input takes 300 MB; 299 MB are allowed"):
+        fidelity.consistency(tmp_path / "in.png", tmp_path / "in.png", memory=299e6)
+    assert fidelity.consistency(tmp_path / "in.png", tmp_path / "in.png", memory=302e6) == math.inf
 
 
 def test_free_memory_is_some_of_the_machines():

@@ -25,7 +25,7 @@ import typer
 
 import upres
 from upres.cli.options import Engine, Precision, printable
-from upres.errors import OutputError, PictureError, UpresError, UsageError
+from upres.errors import OutputError, PictureError, TooLittleMemory, UpresError, UsageError
 
 if TYPE_CHECKING:
     from upres.images.formats import Encoding
@@ -465,7 +465,10 @@ def _verified(call: _Call, source: bytes | Path, target: Path) -> _Verified:
         return _NOT_VERIFIED
     from upres.inference import fidelity
 
-    psnr = fidelity.consistency(source, target)
+    try:
+        psnr = fidelity.consistency(source, target, memory=call.memory)
+    except TooLittleMemory:
+        return _Verified(None, ", not verified for want of memory")
     if psnr is None:
         return _Verified(None, ", not larger, so not verified")
     return _Verified(psnr, f", reduced again {psnr:.2f} dB")

@@ -23,6 +23,8 @@ class Beside:
         colours: what the numbers mean where there is no ICC profile.
         counts_from_white: whether 0 is white.
         damage: that libvips would not notice; None for none.
+        is_jpeg_coded: whether a TIFF's pixels are.
+        is_lossless: whether a WebP's pixels were coded without loss.
         has_profile: whether a PNG or JPEG has an ICC profile; libvips drops one that does not fit the pixels.
     """
 
@@ -31,6 +33,8 @@ class Beside:
     colours: Colours | None = None
     counts_from_white: bool = False
     damage: str | None = None
+    is_jpeg_coded: bool = False
+    is_lossless: bool = False
     has_profile: bool = False
 
 
@@ -43,7 +47,8 @@ def look(name: str, kind: str, file: BinaryIO) -> Beside:
         file: its content.
 
     Raises:
-        PictureError: a camera's raw file, an animated PNG, texts made to fill the memory.
+        PictureError: a camera's raw file, an animated PNG, texts made to fill the memory, a TIFF that keeps YCbCr as
+            such.
         OSError: the disk refuses it.
     """
     match kind:
@@ -55,6 +60,8 @@ def look(name: str, kind: str, file: BinaryIO) -> Beside:
             return _beside_jpeg(file, has_gain_map=kind == "Uhdr")
         case "Tiff":
             return _beside_tiff(name, file)
+        case "Webp":
+            return Beside(is_lossless=chunks.is_lossless_webp(file))
         case "Heif":
             heif = boxes.heif_parts(file)
             return Beside(unkept=heif.unkept, colours=heif.colours)
@@ -79,7 +86,7 @@ def _beside_png(name: str, file: BinaryIO) -> Beside:
 
 def _beside_gif(file: BinaryIO) -> Beside:
     found = chunks.gif_parts(file)
-    damage = None if found.is_whole else "its last frames are missing"
+    damage = None if found.is_whole else "its end is missing"
     return Beside(unkept=found.unkept, damage=damage)
 
 
@@ -113,6 +120,8 @@ def _beside_tiff(name: str, file: BinaryIO) -> Beside:
         raise PictureError(
             f"{name}: a camera's raw file, or only a preview of what follows it; develop it to TIFF or JPEG."
         )
+    if metadata.has_plain_ycbcr(file):
+        raise PictureError(f"{name}: its colours are YCbCr, and not in JPEG's code; write it anew as RGB.")
     iptc = metadata.iptc_of_tiff(file)
     return Beside(
         {
@@ -122,4 +131,6 @@ def _beside_tiff(name: str, file: BinaryIO) -> Beside:
         },
         unkept=metadata.unkept_of_tiff(file),
         counts_from_white=metadata.has_white_at_zero(file),
+        damage=None if metadata.has_all_pages(file) else "its last pages are missing",
+        is_jpeg_coded=metadata.is_jpeg_coded(file),
     )

@@ -179,3 +179,18 @@ def _skip_colours(file: BinaryIO, flags: bytes) -> None:
     """Pass over the colour table that a byte of flags announces."""
     if flags and flags[0] & 0x80:
         file.seek(3 * 2 ** ((flags[0] & 7) + 1), os.SEEK_CUR)
+
+
+def is_lossless_webp(file: BinaryIO) -> bool:
+    """Whether all frames of a WebP file are coded without loss. Source: RFC 9649, 2.5 to 2.7."""
+    codes: set[bytes] = set()
+    at, end = 12, file.seek(0, os.SEEK_END)
+    while at + 8 <= end:
+        file.seek(at)
+        kind, length = file.read(4), int.from_bytes(file.read(4), "little")
+        if kind == b"ANMF":
+            at += 8 + 16  # a frame's place, size and timing; its own chunks follow
+            continue
+        codes |= {kind} & {b"VP8 ", b"VP8L"}
+        at += 8 + length + length % 2
+    return codes == {b"VP8L"}

@@ -8,7 +8,6 @@ BigTIFF design note; EXIF 2.32, 4.5 and 4.6; Adobe's Photoshop File Formats for 
 from __future__ import annotations
 
 import io
-import math
 import re
 import struct
 from collections.abc import Container, Generator, Iterable
@@ -25,7 +24,11 @@ EXIF_MARK, _PHOTOSHOP_MARK = b"Exif\0\0", b"Photoshop 3.0\0"
 _IPTC_NUMBER, _IPTC_RECORD = 0x0404, b"\x1c"
 _PHOTOSHOP_THUMBNAILS, _PHOTOSHOP_PATHS = (0x0409, 0x040C), range(0x07D0, 0x0BB7)
 _SHOT, _PLACE, _IPTC, _XMP, _PROFILE = 34665, 34853, 33723, 700, 34675
-_PHOTOMETRIC, _WHITE_IS_ZERO = 262, 0
+_PHOTOMETRIC, _WHITE_IS_ZERO, _YCBCR = 262, 0, 6
+_COMPRESSION, _JPEG_CODES = 259, (6, 7)
+_SUBSAMPLING, _NO_SUBSAMPLING = 530, struct.pack("<HH", 1, 1)
+_MOST_PAGES = 65_535
+_DENSEST = 1_000_000  # pixels a millimetre
 _WIDTH, _HEIGHT = 40962, 40963
 _USER_COMMENT, _UTF16_COMMENT = 37510, b"UNICODE\0"
 _DESCRIPTION, _SHAPE_BY_TIFFFILE = 270, b'{"shape": ['
@@ -34,6 +37,7 @@ _NEW_SUBFILE_TYPE, _SUB_DIRECTORIES, _DNG_VERSION = 254, 330, 50706
 # RatingPercent, Copyright, and what Windows writes: the other tags of a picture's own directory say how its pixels
 # are stored.
 _ABOUT_PICTURE = frozenset((269, 270, 271, 272, 285, 305, 306, 315, 316, 18246, 18249, 33432, *range(40091, 40096)))
+_RATINGS = (18246, 18249)
 _UNKEPT = {
     34377: "Photoshop's blocks",
     37724: "layers",
@@ -231,6 +235,12 @@ def says_something(exif: bytes) -> bool:
     return bool(picture.keys() - _FORMAL_OF_PICTURE or place or shot.keys() - _FORMAL)
 
 
+def has_rating(exif: bytes) -> bool:
+    """Whether an EXIF block has Windows' star rating, which libexif, and so libvips, drops."""
+    picture, _, _ = _directories(io.BytesIO(exif.removeprefix(EXIF_MARK)))
+    return not picture.keys().isdisjoint(_RATINGS)
+
+
 def shortened(exif: bytes, most: int) -> bytes | None:
     """An EXIF block of so many bytes at most.
 
@@ -294,14 +304,50 @@ def xmp_of_tiff(file: BinaryIO) -> bytes | None:
         return None
 
 
-def has_white_at_zero(file: BinaryIO) -> bool:
-    """Whether a TIFF file's first picture counts from white; libvips turns integers over, and floats not."""
+def _tags_of_pixels(file: BinaryIO) -> _Directory:
+    """How a TIFF file's first picture stores its pixels, as far as it says so and is asked here."""
     try:
         form, first = _opened(file)
-        tag = form.directory(file, first, {_PHOTOMETRIC}, _LARGEST_TAGS)[_PHOTOMETRIC]
-    except (KeyError, *_NOTHING_THERE):
+        return form.directory(file, first, {_PHOTOMETRIC, _COMPRESSION, _SUBSAMPLING}, _LARGEST_TAGS)
+    except _NOTHING_THERE:
+        return {}
+
+
+def _number(tags: _Directory, number: int) -> int | None:
+    return int.from_bytes(tags[number].value, "little") if number in tags else None
+
+
+def has_white_at_zero(file: BinaryIO) -> bool:
+    """Whether a TIFF file's first picture counts from white; libvips turns integers over, and floats not."""
+    return _number(_tags_of_pixels(file), _PHOTOMETRIC) == _WHITE_IS_ZERO
+
+
+def is_jpeg_coded(file: BinaryIO) -> bool:
+    """Whether the pixels of a TIFF file's first picture are JPEG data."""
+    return _number(_tags_of_pixels(file), _COMPRESSION) in _JPEG_CODES
+
+
+def has_plain_ycbcr(file: BinaryIO) -> bool:
+    """Whether a TIFF file's first picture is YCbCr that libvips takes for RGB: neither subsampled nor JPEG data."""
+    tags = _tags_of_pixels(file)
+    is_plain = _number(tags, _COMPRESSION) not in _JPEG_CODES
+    is_whole = tags.get(_SUBSAMPLING, _Tag(0, b"")).value == _NO_SUBSAMPLING
+    return is_plain and is_whole and _number(tags, _PHOTOMETRIC) == _YCBCR
+
+
+def has_all_pages(file: BinaryIO) -> bool:
+    """Whether each directory of a TIFF file that another names is in it."""
+    seen: set[int] = set()
+    try:
+        form, at = _opened(file)
+        while at and at not in seen and len(seen) < _MOST_PAGES:
+            seen.add(at)
+            file.seek(at)
+            form.read_records(file)
+            at = form.read_pointer(file)
+    except _NOTHING_THERE:
         return False
-    return int.from_bytes(tag.value, "little") == _WHITE_IS_ZERO
+    return True
 
 
 def unkept_of_tiff(file: BinaryIO) -> tuple[str, ...]:
@@ -502,8 +548,8 @@ def set_size_in_webp(file: BinaryIO, size: tuple[int, int]) -> None:
 
 
 def is_resolution(pixels_per_mm: tuple[float, float]) -> bool:
-    """Whether it says something: libvips has 1 where a file says nothing."""
-    return all(math.isfinite(density) and density > 0 and density != 1 for density in pixels_per_mm)
+    """Whether it says something: libvips has 1 where a file says nothing, and takes a million at most."""
+    return all(0 < density <= _DENSEST and density != 1 for density in pixels_per_mm)
 
 
 def _jfif(pixels_per_mm: tuple[float, float]) -> bytes:

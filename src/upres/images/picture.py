@@ -23,6 +23,7 @@ class Picture:
         pages: how many pages or frames of one height `pixels` holds.
         unkept: what the file has and no result will: comments, an HDR gain map.
         warning: of the decoder, of JPEG data that may be damaged.
+        is_lossless: whether it is a WebP coded without loss, which its result will be, too, unless a quality is given.
     """
 
     pixels: NDArray[Any]
@@ -31,6 +32,7 @@ class Picture:
     pages: int = 1
     unkept: tuple[str, ...] = ()
     warning: str | None = None
+    is_lossless: bool = False
 
     def with_pixels(self, pixels: NDArray[Any]) -> Picture:
         """The same picture with other pixels, which may differ in size."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
+from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Literal, cast
@@ -55,22 +57,24 @@ def read(
             lacks its end marker alone), damaged so that its decoder notices, or holds what would be lost: more than
             four channels, integers beyond 16 bits, pages of different sizes.
     """
+    read_as = partial(_read, pages=pages, max_pixels=max_pixels, admit=admit)
     try:
-        return _read(file, pages=pages, max_pixels=max_pixels, admit=admit, fail_on="warning")
+        return read_as(file, fail_on="warning")
     except PictureError as error:
-        cause = error.__cause__
-        if cause is None or not vips.is_cause(error):
+        if not vips.is_cause(error):
             raise
-        if lacks_end := _with_jpeg_end(file, most=max_pixels):
-            with suppress(PictureError):
-                one, other = (
-                    _read(ended, pages=pages, max_pixels=max_pixels, admit=admit, fail_on="error")
-                    for ended in lacks_end
-                )
-                if np.array_equal(one.pixels, other.pixels):
-                    return replace(one, warning="it lacks its end marker")
-        picture = _read(file, pages=pages, max_pixels=max_pixels, admit=admit, fail_on="error")
-        return replace(picture, warning=vips.reason(cause, otherwise="its data may be damaged"))
+        reason = vips.reason(cast(Exception, error.__cause__), otherwise="its data may be damaged")
+    cut = _cut_in_its_scan(file, most=max_pixels)
+    if cut is None or not _has_all_pixels(cut, read_as):
+        return replace(read_as(file, fail_on="error"), warning=reason)
+    ended = cut + _JPEG_END
+    try:
+        return replace(read_as(ended, fail_on="warning"), warning="it lacks its end marker")
+    except PictureError as error:
+        if not vips.is_cause(error):
+            raise
+        reason = vips.reason(cast(Exception, error.__cause__))
+    return replace(read_as(ended, fail_on="error"), warning=f"it lacks its end marker; {reason}")
 
 
 def _read(
@@ -97,22 +101,36 @@ def _read(
         upright = [_upright(page, seen.orientation) for page in np.split(pixels, count)]
         pixels = upright[0] if count == 1 else np.concatenate(upright)
     resolution = (image.xres, image.yres) if seen.orientation < 5 else (image.yres, image.xres)
-    return Picture(pixels, carried, resolution, count, (*seen.beside.unkept, *unkept))
+    unkept = (*seen.beside.unkept, *unkept)
+    return Picture(pixels, carried, resolution, count, unkept, is_lossless=seen.beside.is_lossless)
 
 
-def _with_jpeg_end(file: str | os.PathLike[str] | bytes, *, most: int) -> tuple[bytes, bytes] | None:
-    """A JPEG file that stops in its only scan, with an end marker behind either of two fillers; None for any other.
-
-    Where pixels are missing, too, the decoder takes the fillers for theirs, and what it makes of the two differs.
-    A file of more bytes than `most` counts as another.
-    """
+def _cut_in_its_scan(file: str | os.PathLike[str] | bytes, *, most: int) -> bytes | None:
+    """The content of a JPEG file that stops in its only scan; None for any other, and for one of more bytes."""
     with _stream_of(_name_of(file), file) as stream:
         is_jpeg = stream.read(3) == b"\xff\xd8\xff"
         if not is_jpeg or stream.seek(0, os.SEEK_END) > most or not segments.is_cut_in_its_scan(stream):
             return None
         stream.seek(0)
-        content = stream.read().removesuffix(_JPEG_END[:1])
-    return content + b"\x5a" * 64 + _JPEG_END, content + b"\xa5" * 64 + _JPEG_END
+        return stream.read().removesuffix(_JPEG_END[:1])
+
+
+def _has_all_pixels(cut: bytes, read_as: Callable[..., Picture]) -> bool:
+    """Whether a JPEG file that stops in its scan lacks its end marker alone.
+
+    Where pixels are missing, the decoder takes for theirs what stands in their place, or gives up; so they differ with
+    it. Behind the last pixels of a restart interval it would pass over anything but the next restart's marker.
+    """
+    digests: set[bytes] = set()
+    for filler in (b"\xa5" * 64, segments.next_restart(cut) + b"\x5a" * 64):
+        digest = hashlib.blake2b()
+        try:
+            for row in read_as(cut + filler + _JPEG_END, fail_on="error").pixels:
+                digest.update(row.tobytes())
+        except PictureError:
+            return False
+        digests.add(digest.digest())
+    return len(digests) == 1
 
 
 def look(file: str | os.PathLike[str] | bytes, *, max_pixels: int = MAX_PIXELS) -> tuple[tuple[int, ...], int]:
@@ -160,8 +178,10 @@ def _looked_into(
     name = _name_of(file)
     with _source_of(file) as source, _damage_named(name):
         kind = _kind(name, source, file)
-        options: dict[str, Any] = {"fail_on": fail_on} if kind in _WARNING_LOADERS else {}
         found = _beside(name, kind, file)
+        # Of a TIFF without JPEG data, libvips calls warnings what leaves tiles black.
+        fail_on = fail_on if kind != "Tiff" or found.is_jpeg_coded else "warning"
+        options: dict[str, Any] = {"fail_on": fail_on} if kind in _WARNING_LOADERS else {}
         image = _opened(name, source, options)
         if found.has_profile and not _has_profile_that_fits(image):
             found = replace(found, unkept=(*found.unkept, "ICC profile, which does not fit its pixels"))
@@ -448,10 +468,11 @@ def _carried(image: pyvips.Image, found: Beside, *, is_turned: bool) -> dict[str
     fields = set(image.get_fields())
     carried: dict[str, Any] = {name: bytes(cast(bytes, image.get(name))) for name in _CARRIED_BLOCKS if name in fields}
     carried |= found.instead
-    blocks = {name: block for name, block in carried.items() if block is not None}
+    blocks = {name: block for name, block in carried.items() if block}
     if "exif-data" in blocks:
         exif = metadata.without_thumbnail(blocks.pop("exif-data"))
         blocks |= {"exif-data": exif} if metadata.says_something(exif) else {}
+    is_turned = is_turned or "heif-compression" in fields  # of HEIF, the decoder turns the pixels
     if "xmp-data" in blocks and is_turned:
         blocks["xmp-data"] = metadata.upright_xmp(blocks["xmp-data"])
     if "iptc-data" in blocks:

@@ -17,6 +17,7 @@ _MOST_BETWEEN = 65_536  # bytes between two of them
 _START_OF_SCAN, _END_OF_IMAGE, _COMMENT, _APP1, _APP2, _APP13 = 0xDA, 0xD9, 0xFE, 0xE1, 0xE2, 0xED
 _SEQUENTIAL_FRAMES, _COMPONENTS = (0xC0, 0xC1), slice(5, 6)  # the latter's place in their content
 _ENDS_SCAN = re.compile(rb"\xff[^\x00\xd0-\xd7\xff]")  # any marker but those of restarts
+_FIRST_RESTART, _RESTART = 0xD0, re.compile(rb"\xff[\xd0-\xd7]")
 _WITHOUT_LENGTH = (0x00, 0x01, *range(0xD0, 0xD9))
 _XMP, _EXTENDED_XMP = b"http://ns.adobe.com/xap/1.0/\0", b"http://ns.adobe.com/xmp/extension/\0"
 _PHOTOSHOP, _SEVERAL_PICTURES, _PROFILE = b"Photoshop 3.0\0", b"MPF\0", b"ICC_PROFILE\0"
@@ -76,6 +77,12 @@ def is_cut_in_its_scan(file: BinaryIO) -> bool:
         elif components and content.startswith(components):
             return _ENDS_SCAN.search(file.read()) is None
     return False
+
+
+def next_restart(cut: bytes) -> bytes:
+    """The restart marker that would come next in a JPEG file that stops in its only scan."""
+    scan = cut[cut.rfind(bytes([0xFF, _START_OF_SCAN])) :]
+    return bytes([0xFF, _FIRST_RESTART + len(_RESTART.findall(scan)) % 8])
 
 
 def _segments(file: BinaryIO, wanted: Collection[int]) -> Generator[tuple[int, bytes]]:

@@ -49,6 +49,8 @@ def lost(picture: Picture, format: Format) -> list[str]:
         elif kind == "exif" and _is_longer(block, format.max_exif):
             is_readable = metadata.shortened(block, cast(int, format.max_exif)) is not None
             found.append("longest EXIF tags" if is_readable else "EXIF")
+        elif kind == "exif" and format.name not in ("jpeg", "tiff") and metadata.has_rating(block):
+            found.append("star rating")
     pixels = picture.pixels
     if format.dtype(pixels.dtype) != pixels.dtype:
         found.append("16 bits" if pixels.dtype == np.uint16 else "floats")
@@ -222,7 +224,9 @@ def write_rows(
                 file.flush()
                 target = pyvips.Target.new_to_descriptor(file.fileno())
                 raw_bytes = height * width * channels * dtype.itemsize
-                options = (encoding or Encoding()).options(format, deep=dtype != np.uint8, raw_bytes=raw_bytes)
+                options = (encoding or Encoding()).options(
+                    format, deep=dtype != np.uint8, raw_bytes=raw_bytes, from_lossless=picture.is_lossless
+                )
                 keep: dict[str, str] = {}
                 if start:
                     keep = {"keep": "icc:xmp:iptc"}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import threading
 from collections.abc import Callable, Iterator
@@ -24,7 +25,7 @@ from upres.inference.upscaler import DEFAULT_TILE, Bicubic, Enlarged
 from upres.inference.windows import Pixels, Resized, Samples, Windows
 
 MAX_BACK_PROJECTION = 20
-_OWN_BYTES = 300_000_000  # Python, libvips and OpenVINO with a network, before the first picture
+OWN_BYTES = 300_000_000  # Python, libvips and OpenVINO with a network, before the first picture
 _FLOATS_A_PIXEL = 8  # temporary float32 values in a tile, for each channel
 _SMALLEST_TILE = 64
 _USUAL_MEMORY = 8_000_000_000
@@ -179,7 +180,7 @@ class Enlarger:
         name = "standard input" if isinstance(source, bytes) else os.fspath(source)
         memory = int(self.memory * share)
 
-        def tile(shape: tuple[int, ...], pages: int, dtype: np.dtype[Any]) -> int:
+        def tile(shape: tuple[int, ...], pages: int, dtype: np.dtype[Any], *, lossless: bool = False) -> int:
             input_size = (shape[0] // pages, shape[1])
             size = checked_size(shape, pages, self.settings.wanted, target, format, max_pixels=max_pixels)
 
@@ -187,16 +188,28 @@ class Enlarger:
                 steps = list(sizes.steps(input_size, size, self._upscalers))
                 if not steps:
                     return 0
-                last = steps[-1]
-                upscaler = self._upscalers[last]
-                (height, width), whole = (
-                    (-(-rows // last), -(-columns // last)) for rows, columns in ((height, width), size)
+                upscaler = self._upscalers[steps[-1]]
+                before = math.prod(steps[:-1])  # the enlargement that the last step starts from
+                whole = (input_size[0] * before, input_size[1] * before)
+                height, width = (
+                    min(side, math.ceil(part * side / total))
+                    for part, side, total in zip((height, width), whole, size, strict=True)
                 )
                 if upscaler.halo is None:
                     height, width = whole
                 return upscaler.bytes_for(height, width, dtype, of=whole)
 
-            return _tile(shape, pages, dtype, size, format, network, workers=self.workers, memory=memory)
+            return _tile(
+                shape,
+                pages,
+                dtype,
+                size,
+                format,
+                network,
+                lossless=lossless or self.settings.encoding.lossless,
+                workers=self.workers,
+                memory=memory,
+            )
 
         def finish(temporary: Path) -> None:
             self._check_not_stopped()
@@ -208,7 +221,8 @@ class Enlarger:
             pixels = picture.pixels
             height, width = pixels.shape[0] // picture.pages, pixels.shape[1]
             size = self.settings.wanted.of((height, width))
-            rows = self._rows(picture, size, format, tile(pixels.shape, picture.pages, pixels.dtype))
+            side = tile(pixels.shape, picture.pages, pixels.dtype, lossless=picture.is_lossless)
+            rows = self._rows(picture, size, format, side)
             shape = (size[0] * picture.pages, size[1], pixels.shape[2] if pixels.ndim == 3 else 1)
             encoding = self.settings.encoding
             io.write_rows(rows, shape, picture, target, format=format, encoding=encoding, written=finish)
@@ -276,6 +290,7 @@ def _tile(
     format: Format,
     network: Callable[[int, int], int],
     *,
+    lossless: bool,
     workers: int,
     memory: int,
 ) -> int:
@@ -288,6 +303,7 @@ def _tile(
         size: of a page of the result.
         format: that the result is written in.
         network: bytes that it holds for a tile of the result of this height and width.
+        lossless: whether the format, where it has the choice, is written without loss.
         workers: tiles that are computed at the same time.
         memory: bytes that the process may take.
 
@@ -297,9 +313,8 @@ def _tile(
     channels = shape[2] if len(shape) == 3 else 1
     item = format.dtype(dtype).itemsize
     factor = max(1.0, size[0] * pages / shape[0])
-    fixed = _OWN_BYTES + shape[0] * shape[1] * channels * dtype.itemsize
-    if format.whole:
-        fixed += size[0] * size[1] * pages * max(channels, 3) * item * 2
+    fixed = OWN_BYTES + shape[0] * shape[1] * channels * dtype.itemsize
+    fixed += size[0] * size[1] * pages * format.held_bytes(dtype, alpha=channels in (2, 4), lossless=lossless)
     tile = DEFAULT_TILE
     while True:
         side = int(tile * min(factor, _LARGEST_FACTOR))

@@ -4,27 +4,48 @@ from __future__ import annotations
 
 import math
 import os
+from typing import Any
 
 import numpy as np
 
-from upres.errors import PictureError
+from upres.errors import PictureError, TooLittleMemory
 from upres.images import io
 from upres.inference import windows
+from upres.inference.enlarging import OWN_BYTES
 from upres.inference.windows import Pixels, Resized
 
 _TILE = 1024
 
 
-def consistency(small: str | os.PathLike[str] | bytes, large: str | os.PathLike[str]) -> float | None:
+def consistency(
+    small: str | os.PathLike[str] | bytes, large: str | os.PathLike[str], *, memory: float = math.inf
+) -> float | None:
     """PSNR in dB of an enlarged file, reduced with the protocol's bicubic, against the file that it was made from.
 
     All channels count alike, peak is white; colours are multiplied by alpha where there is one. None if the second
     file is smaller than the first, infinity if the two agree.
 
+    Args:
+        small: the file that the other was made from, or its content.
+        large: the enlarged file.
+        memory: bytes that the process may take. Both pictures are held whole.
+
     Raises:
         PictureError: a file cannot be read, or the two have not as many pages.
+        TooLittleMemory: the two do not fit.
     """
-    truth, result = (io.read(file, pages=True, max_pixels=2**62) for file in (small, large))
+    needed = OWN_BYTES
+
+    def admit(shape: tuple[int, ...], pages: int, dtype: np.dtype[Any]) -> None:
+        nonlocal needed
+        needed += math.prod(shape) * dtype.itemsize
+        if needed > memory:
+            raise TooLittleMemory(
+                f"{large}: comparing it with its input takes {needed / 1e6:,.0f} MB; {memory / 1e6:,.0f} MB are "
+                "allowed (--memory)."
+            )
+
+    truth, result = (io.read(file, pages=True, max_pixels=2**62, admit=admit) for file in (small, large))
     if truth.pages != result.pages:
         raise PictureError(
             f"{large}: has {result.pages} pages or frames where its input has {truth.pages}; WebP and GIF may merge "

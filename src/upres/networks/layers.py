@@ -163,8 +163,8 @@ def transposed_conv_to_one_channel(conv: nn.ConvTranspose2d, x: Tensor, *, train
     (kernel_size, _), (scale, _), (height, width) = conv.kernel_size, conv.stride, x.shape[-2:]
     padding, halo = int(conv.padding[0]), transposed_halo(conv)
     sides = (scale * halo - padding, padding + scale * (halo + 1) - kernel_size)
-    taps = F.pad(conv.weight[:, 0], sides * 2).unflatten(2, (-1, scale)).unflatten(1, (-1, scale)).flip(1, 3)
-    phases = taps.permute(2, 4, 0, 1, 3)  # (s, s, C, 2·halo + 1, 2·halo + 1)
+    taps = F.pad(conv.weight[:, 0], sides * 2)  # (C, (2·halo + 1)·s, (2·halo + 1)·s)
+    phases = taps.reshape(len(taps), 2 * halo + 1, scale, 2 * halo + 1, scale).flip(1, 3).permute(2, 4, 0, 1, 3)
     shifted = [F.pad(phases, (left, 1 - left, top, 1 - top)) for top in (0, 1) for left in (0, 1)]
     even = F.pad(x, (0, width % 2, 0, height % 2))
     blocks = F.conv2d(even, torch.stack(shifted, dim=2).flatten(0, 2), stride=2, padding=halo)
