@@ -352,6 +352,8 @@ def test_version_and_short_help():
 
 def test_bad_training_calls(tmp_path):
     (tmp_path / "empty.py").touch()
+    (tmp_path / "syntax.py").write_text("RECIPE = (")
+    (tmp_path / "typo.py").write_text("from upres.training.recipe import Recipe\nRECIPE = Recipe(stpes=3)")
     for arguments, code, says in (
         (["espcm", "--data", tmp_path], 2, "no recipe 'espcm'; did you mean espcn?"),
         (["espcn", "--data", tmp_path / "no"], 1, "no such folder or pack"),
@@ -364,6 +366,8 @@ def test_bad_training_calls(tmp_path):
         (["espcn", "--data", tmp_path, "--device", "tpu"], 2, "tpu"),
         (["mine.py", "--data", tmp_path], 1, "mine.py: cannot be read"),
         ([tmp_path / "empty.py", "--data", tmp_path], 2, "sets no RECIPE"),
+        ([tmp_path / "syntax.py", "--data", tmp_path], 2, "is no recipe that Python can run (SyntaxError"),
+        ([tmp_path / "typo.py", "--data", tmp_path], 2, "unexpected keyword argument 'stpes'"),
     ):
         done = upres_("train", *arguments, cwd=tmp_path)
         assert done.returncode == code, done.stderr

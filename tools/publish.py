@@ -32,9 +32,12 @@ from upres.weights import catalog, store
 def publish(weights: Path, test_sets: Path, sets: list[str], scores: Path | None) -> list[dict[str, Any]]:
     """Write both files of a network into the catalog's folder; return the entry of each scale that it serves."""
     network, metadata = store.load(weights)
+    results: dict[int, dict[str, list[float]]] = {}
+    if scores is not None:
+        stored = stored_scores(metadata.model, scores)
+        results = {scale: stored[scale] for scale in metadata.halos}
     target = catalog.FOLDER / weights.name
     onnx = write(network, metadata, target)
-    results = {} if scores is None else stored_scores(metadata.model, scores)
     for scale in metadata.halos if scores is None else ():
         results[scale] = {}
         for dataset in sets:

@@ -141,12 +141,26 @@ def test_links_in_a_circle_come_to_an_end(folder, tmp_path):
     (folder / "itself.png").symlink_to("itself.png")
     (folder / "nowhere.png").symlink_to("no.png")
     with_links, skipped = pack.pack_folder(folder, tmp_path / "links.pack")
-    assert skipped == []
+    assert [(s.path, s.reason) for s in skipped] == [(folder / "deep" / "round", "a link to a folder")]
     assert with_links.names == straight.names
 
 
+def test_what_is_hidden_is_no_training_picture(folder, tmp_path):
+    plain, _ = pack.read_folder(folder)
+    hidden = folder / "deep" / ".thumbs"
+    hidden.mkdir()
+    for copy in (hidden / "t.png", folder / ".secret.png", folder / ".DS_Store"):
+        copy.write_bytes((folder / "a.png").read_bytes())
+    read, skipped = pack.read_folder(folder)
+    assert read.names == plain.names
+    assert [(s.path, s.reason) for s in skipped] == [
+        (folder / ".secret.png", "a hidden file"),
+        (hidden, "a hidden folder"),
+    ]
+
+
 def test_a_file_that_vanishes_is_skipped(folder):
-    found = pack._pictures(folder, pack._files_below(folder))
+    found = pack._pictures(folder, pack._files_below(folder)[0])
     assert next(found).name == "a.png"
     (folder / "deep" / "b.png").unlink()
     skipped = next(found)

@@ -220,6 +220,23 @@ def test_finished_pictures_score_as_the_model_that_made_them(folder, tmp_path):
         upres.evaluate(finished, folder, 2)
 
 
+@pytest.mark.parametrize("protocol", ["paper", "selfexsr", "rgb"])
+@pytest.mark.parametrize("is_gray", [True, False])
+def test_finished_pictures_count_in_the_channels_of_the_test_picture(tmp_path, photo, protocol, is_gray):
+    truth = np.ascontiguousarray(photo[:100, :120, 1] if is_gray else photo[:100, :120])
+    result = imresize(imresize(truth, 0.5, edges="clamp"), 2)
+    colours = np.dstack([result] * 3) if is_gray else result
+    opaque = np.full((100, 120), 255, np.uint8)
+    scores = []
+    for name, pixels in [("own", result), ("rgb", colours), ("alpha", np.dstack([result, opaque]))]:
+        (tmp_path / name).mkdir()
+        io.write(Picture(pixels), tmp_path / name / "a.png")
+        (tmp_path / "truth").mkdir(exist_ok=True)
+        io.write(Picture(truth), tmp_path / "truth" / "a.png", overwrite=True)
+        scores.append(upres.evaluate(tmp_path / name, tmp_path / "truth", 2, protocol=protocol).psnr)
+    assert scores == [scores[0]] * 3
+
+
 def test_any_callable_can_be_scored(folder):
     def double(picture):
         return imresize(picture, 2)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from upres.evaluation import protocol, testsets
+from upres.images import io
 
 
 def pictures(shared, dataset):
@@ -27,6 +28,16 @@ def test_another_copy_is_noticed(shared):
     assert missing == "set5 has 5 pictures; here are 4."
     assert resized.startswith("img_001: no picture of set5 has this size")
     assert changed.startswith("img_002: the size is one of set5's, the pixels are not those")
+
+
+def test_pictures_of_one_name_in_two_formats_are_counted(tmp_path):
+    (tmp_path / "set5").mkdir()
+    picture = io.Picture(np.zeros((48, 48, 3), np.uint8))
+    for number in range(1, 6):
+        io.write(picture, tmp_path / "set5" / f"img_00{number}.png")
+    assert not any("set5 has 5 pictures" in said for said in testsets.check(tmp_path / "set5"))
+    io.write(picture, tmp_path / "set5" / "img_001.tif")
+    assert testsets.check(tmp_path / "set5")[0] == "set5 has 5 pictures; here are 6."
 
 
 def test_names_of_folders():

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import csv
+import signal
 from dataclasses import replace
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 import torch
 
 from upres.data.pack import Pack
-from upres.errors import DataError, Diverged, OutputError, UsageError
+from upres.errors import DataError, Diverged, Interrupted, OutputError, UsageError
 from upres.evaluation import protocol
 from upres.inference.engines import TorchEngine
 from upres.inference.upscaler import Bicubic, Upscaler
@@ -462,3 +463,51 @@ def test_a_compiled_run_resumes_exactly_too(tmp_path, pack):
     with pytest.raises(KeyboardInterrupt):
         compiled(tmp_path / "cut", watch=stop)
     assert_equal(tensors(compiled(tmp_path / "cut", resume=True)), alone)
+
+
+@pytest.mark.parametrize("count", [3, 4])
+def test_a_weight_for_each_recursion_is_not_taken_for_channels(tmp_path, pack, count):
+    few = replace(RECIPE, network="drcn", arguments={"recursions": 2, "channels": 4}, steps=3, settle=0)
+    first = run(few, pack, tmp_path / "few")
+    many = replace(few, arguments={"recursions": count, "channels": 4}, steps=1, learning_rate=1e-12)
+    network = store.load(run(many, pack, tmp_path / "many", init=first))[0]
+    torch.testing.assert_close(network.ensemble.sum(), torch.tensor(1.0), atol=1e-3, rtol=0)
+
+
+def test_a_loss_that_is_not_finite_does_not_replace_the_checkpoint_when_stopped(tmp_path, pack, monkeypatch):
+    def poisoned(predictions, high, recipe, step, _loss=loop._loss):
+        if step == 20:
+            signal.raise_signal(signal.SIGINT)
+        return _loss(predictions, high, recipe, step) * (float("nan") if step >= 18 else 1.0)
+
+    monkeypatch.setattr(loop, "_loss", poisoned)
+    with pytest.raises(Diverged, match="the loss is no longer finite at step 21; lower learning_rate"):
+        run(RECIPE, pack, tmp_path)
+    assert checkpoint.read_newest(tmp_path)["progress"]["step"] == 16
+
+
+def test_pictures_in_another_order_do_not_go_on_with_a_run(tmp_path, pack, monkeypatch):
+    def stop(report):
+        signal.raise_signal(signal.SIGINT)
+
+    with pytest.raises(Interrupted):
+        run(RECIPE, pack, tmp_path, report_every=4, watch=stop)
+    renamed = Pack(tuple("abdc"), tuple(pack.planes[i] for i in (0, 1, 3, 2)), digest=pack.digest)
+    with pytest.raises(UsageError, match="was begun with the same pictures under other names, which order them"):
+        run(RECIPE, renamed, tmp_path, resume=True)
+    run(RECIPE, pack, tmp_path, resume=True)
+
+
+def test_fields_that_a_finished_recipe_had_not_yet_have_their_defaults(tmp_path, pack):
+    weights = run(RECIPE, pack, tmp_path)
+    network, metadata = store.load(weights)
+    for name in ("growth", "more_scales", "bias_rate"):
+        metadata.recipe.pop(name)
+    store.save(network, metadata, weights)
+    assert run(RECIPE, pack, tmp_path, resume=True) == weights
+
+
+def test_a_folder_with_another_programs_metrics_is_refused(tmp_path, pack):
+    (tmp_path / "metrics.csv").write_text("epoch,accuracy\n1,0.5\n")
+    with pytest.raises(UsageError, match=r"metrics\.csv: is another program's; choose another folder with --out"):
+        run(RECIPE, pack, tmp_path)

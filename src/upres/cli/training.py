@@ -78,6 +78,8 @@ def train(
         raise DataError(f"{data}: no such folder or pack; give a folder of pictures or a file of `upres pack`.")
     if not dry_run and (finished := loop.finished_weights(chosen, out, resume=resume)):
         print(f"{finished}: is finished already")
+        if data.is_dir():
+            (out / _OWN_PACK).unlink(missing_ok=True)  # a kill may have come between
         if not finished.with_suffix(".onnx").exists():
             print(export_weights(finished))
         return
@@ -202,6 +204,8 @@ def _recipe(name: str, kind: RecipeKind) -> Recipe:
         recipe = runpy.run_path(name).get("RECIPE")
     except OSError as error:
         raise DataError(f"{name}: cannot be read ({error.strerror}); check the path.") from error
+    except (SyntaxError, TypeError, NameError, ImportError, AttributeError) as error:
+        raise UsageError(f"{name}: is no recipe that Python can run ({type(error).__name__}: {error}).") from error
     if not isinstance(recipe, Recipe):
         raise UsageError(f"{name}: sets no RECIPE; it must be an upres.training.recipe.Recipe.")
     return recipe

@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from upres.errors import DataError, MissingExtraError, PictureError
 from upres.files import whole_file
 from upres.images import colour
+from upres.images.formats import SUFFIXES
 
 SUFFIX = ".pack"
 _FORMAT = "upres-pack-1"
@@ -49,6 +50,11 @@ class Pack:
     names: tuple[str, ...]
     planes: tuple[Plane, ...]
     digest: str
+
+    @property
+    def order(self) -> str:
+        """What the order of the planes is known by: a digest of their names, by which they are sorted."""
+        return hashlib.sha256("\0".join(self.names).encode()).hexdigest()[:16]
 
     def split(self, held_out: int) -> tuple[Pack, Pack]:
         """Set `held_out` pictures apart for validation: (training, validation).
@@ -86,8 +92,8 @@ def read_folder(folder: str | os.PathLike[str]) -> tuple[Pack, list[Skipped]]:
     """
     folder = Path(folder)
     used: list[_Picture] = []
-    skipped: list[Skipped] = []
-    for found in _pictures(folder, _files_below(folder)):
+    files, skipped = _files_below(folder)
+    for found in _pictures(folder, files):
         if isinstance(found, Skipped):
             skipped.append(found)
         else:
@@ -115,11 +121,10 @@ def pack_folder(folder: str | os.PathLike[str], path: str | os.PathLike[str]) ->
     """
     _safetensors()  # before the work and not after it
     folder, path = Path(folder), Path(path)
-    files = _files_below(folder, without=path)
+    files, skipped = _files_below(folder, without=path)
     names: list[str] = []
     shapes: list[tuple[int, ...]] = []
     hashes: list[bytes] = []
-    skipped: list[Skipped] = []
     with whole_file(path) as temporary, tempfile.TemporaryFile(dir=path.parent) as spool:
         for found in _pictures(folder, files):
             if isinstance(found, Skipped):
@@ -146,18 +151,35 @@ class _Picture:
     hash: bytes
 
 
-def _files_below(folder: Path, without: Path | None = None) -> list[Path]:
-    """The files in a folder and its folders, in order; links to folders are not followed, so none leads in a circle.
+def _files_below(folder: Path, without: Path | None = None) -> tuple[list[Path], list[Skipped]]:
+    """The files in a folder and its folders, in order, and what is passed over.
+
+    That are links to folders, so that none leads in a circle, and what is hidden; of hidden files, those are listed
+    whose names are pictures'.
 
     Raises:
         DataError: the folder does not exist.
     """
     if not folder.is_dir():
         raise DataError(f"{folder}: no such folder or pack; give a folder of pictures or a {SUFFIX} file.")
-    files = sorted(p for p in folder.rglob("*") if p.is_file() and not p.name.startswith("."))
+    files: list[Path] = []
+    skipped: list[Skipped] = []
+    for root, folders, names in os.walk(folder):
+        for name in list(folders):
+            path = Path(root, name)
+            if name.startswith(".") or path.is_symlink():
+                folders.remove(name)
+                is_hidden = name.startswith(".")
+                skipped.append(Skipped(path, "a hidden folder" if is_hidden else "a link to a folder"))
+        for name in names:
+            path = Path(root, name)
+            if not name.startswith("."):
+                files += [path] if path.is_file() else []
+            elif path.suffix.lower() in SUFFIXES:
+                skipped.append(Skipped(path, "a hidden file"))
     if without is not None:
         files = [p for p in files if p.name != without.name or p.resolve() != without.resolve()]
-    return files
+    return sorted(files), sorted(skipped, key=lambda found: found.path)
 
 
 def _pictures(folder: Path, files: Sequence[Path]) -> Iterator[_Picture | Skipped]:

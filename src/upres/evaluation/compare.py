@@ -137,7 +137,7 @@ def compare(
     for candidate in candidates:
         enlarger = candidate.enlarger
         if isinstance(enlarger, FinishedFolder):
-            enlarger = enlarger.of(title)
+            enlarger = enlarger.of(title, picture)
         if enlarge:
             panel = Panel(candidate.name, enlarger(picture))
         else:

@@ -284,7 +284,7 @@ _ASKED_WITHOUT_NAME = "{folder}: holds finished pictures and enlarges none; name
 
 
 class FinishedFolder:
-    """Results that lie in files: `of(image)` is the enlarger whose every answer is that image's file.
+    """Results that lie in files: `of(image, truth)` is the enlarger whose every answer is that image's file.
 
     Args:
         folder: the files; their names begin with the test pictures'.
@@ -293,8 +293,12 @@ class FinishedFolder:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def of(self, image: str) -> Finished:
+    def of(self, image: str, truth: NDArray[Any]) -> Finished:
         """What a test picture's result is.
+
+        Args:
+            image: the test picture's name.
+            truth: the test picture, gray or RGB as the result then counts.
 
         Raises:
             DataError: no file, or several, have the picture's name.
@@ -309,7 +313,7 @@ class FinishedFolder:
         if len(named) != 1:
             found = "none" if not named else " and ".join(f.name for f in named)
             raise DataError(f"{self._folder}: {found} named {image} or {image}-…; keep one file for each test picture.")
-        return Finished(_eight_bits(io.read(named[0]).pixels))
+        return Finished(_as_given(_eight_bits(io.read(named[0]).pixels), truth))
 
     def luma(self, y: NDArray[Any], /) -> NDArray[Any]:
         """Not to be had without an image's name; `of` has it."""
@@ -331,9 +335,8 @@ class Finished:
         return colour.luma(self._pixels) / 255
 
     def __call__(self, picture: NDArray[Any], /) -> NDArray[Any]:
-        """The picture, in the dtype and channels of the one that it is compared with."""
-        result = _as_given(self._pixels, picture)
-        return result if picture.dtype == np.uint8 else result / 255
+        """The picture, in the dtype of the one that it is compared with."""
+        return self._pixels if picture.dtype == np.uint8 else self._pixels / 255
 
 
 @dataclass(frozen=True)

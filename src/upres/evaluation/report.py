@@ -233,7 +233,7 @@ def evaluate(
         picture = protocol.read_picture(file)
         samples[file] = picture.size
         return protocol.score(
-            alone.of(file.stem) if isinstance(alone, FinishedFolder) else alone,
+            alone.of(file.stem, picture) if isinstance(alone, FinishedFolder) else alone,
             picture,
             scale,
             protocol_name,

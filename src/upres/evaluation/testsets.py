@@ -80,7 +80,10 @@ def check(folder: Path) -> tuple[str, ...]:
     files = protocol.picture_files(folder)
     if dataset not in COUNTS:
         return ()
-    return tuple(differences(dataset, {file.stem: protocol.read_picture(file) for file in files}))
+    stems = [file.stem for file in files]
+    names = stems if len(set(stems)) == len(stems) else [file.name for file in files]
+    pictures = map(protocol.read_picture, files)
+    return tuple(differences(dataset, dict(zip(names, pictures, strict=True))))
 
 
 def _listed(names: list[str]) -> str:

@@ -11,13 +11,17 @@ _SHARE = 0.3  # of He's standard deviation, as in `draw_near_identity`
 
 
 def can_widen(narrow: nn.Module, wide: nn.Module) -> bool:
-    """Whether the two differ in their numbers of channels alone, and the wide one has whole times as many."""
+    """Whether the two differ in their numbers of channels alone, and the wide one has whole times as many.
+
+    What a network holds beside its layers, as DRCN a weight for each recursion, has no channels, and must agree.
+    """
     shapes, wide_shapes = ({k: v.shape for k, v in each.state_dict().items()} for each in (narrow, wide))
     return (
         shapes.keys() == wide_shapes.keys()
         and all(
             len(shape) == len(wide_shapes[k])
             and shape[2:] == wide_shapes[k][2:]
+            and ("." in k or shape == wide_shapes[k])
             and all(more % few == 0 for few, more in zip(shape[:2], wide_shapes[k][:2], strict=True))
             for k, shape in shapes.items()
         )

@@ -99,8 +99,11 @@ def estimate(recipe: Recipe, data: Pack, *, accelerator: str = "auto", compile: 
 
 
 def flops_of_a_step(recipe: Recipe) -> int:
-    """Operations of forward and backward at the recipe's scale, counted by PyTorch on one patch."""
-    network = NETWORKS[recipe.network](scale=recipe.scale, **recipe.arguments)
+    """Operations of forward and backward at the recipe's scale, counted by PyTorch on one patch.
+
+    Of the network as written; in training some layers take a form that does more, and is faster for all that.
+    """
+    network = NETWORKS[recipe.network](scale=recipe.scale, **recipe.arguments).eval()
     low = torch.zeros(1, 1, recipe.patch, recipe.patch)
     with FlopCounterMode(display=False) as counter:
         torch.stack([p.mean() for p in network.outputs(low)]).sum().backward()

@@ -166,6 +166,7 @@ def train(
         "recipe": asdict(recipe),
         "data": data.digest,
         "validation": validation.digest if validation else None,
+        "order": data.order,
         "init": started_from,
         "commit": provenance.commit(),
     }
@@ -256,6 +257,10 @@ def train(
             finished = recipe.is_finished(done, progress.drops)
             # Processes must stop at the same step, so several ask each other, which takes time, at reports only.
             stopping = stop.requested if fabric.world_size == 1 else reporting and _any(fabric, stop.requested)
+            if stopping and losses and not bool(torch.stack(losses).isfinite().all()):
+                raise Diverged(
+                    f"the loss is no longer finite at step {done}; lower learning_rate ({rate:.2g}) or clip."
+                )
             if validating or stopping or (reporting and time.perf_counter() - kept_at > checkpoint_seconds):
                 keep()
                 kept_at = time.perf_counter()
@@ -279,9 +284,9 @@ def train(
             commit=origin["commit"],
             init=origin["init"],
         )
-        store.save(trained, metadata, weights)
-        checkpoint.remove_all(out)
         plots.draw(out, recipe, bicubic=_psnr(Bicubic(recipe.scale), held_out, recipe.scale))
+        store.save(trained, metadata, weights)  # last of what a run makes: by it one knows that it is finished
+        checkpoint.remove_all(out)
     fabric.barrier()
     if fabric.world_size > 1:
         torch.distributed.destroy_process_group()  # else its threads may abort a process that ends
@@ -308,7 +313,7 @@ def finished_weights(recipe: Recipe, out: Path, *, resume: bool) -> Path | None:
     if weights in found:
         _require_same(
             store.load(weights)[1].recipe,
-            json.loads(json.dumps(asdict(recipe))),
+            asdict(recipe),
             f"{weights}: is finished, with",
             "--out trains elsewhere, and --init starts from these weights.",
         )
@@ -483,6 +488,11 @@ def _require_same_run(out: Path, *, began: dict[str, Any], asked: dict[str, Any]
     then, now = (origin["recipe"] | {k: origin[k] for k in ("data", "validation")} for origin in (began, asked))
     if now["schedule"] != "plateau":
         del now["validate_every"]  # it decides nothing but how often one looks
+    if began.get("order", asked["order"]) != asked["order"]:
+        raise UsageError(
+            f"{out}: was begun with the same pictures under other names, which order them; resume with those, or start "
+            "elsewhere with --out."
+        )
     _require_same(then, now, f"{out}: was begun with", "resume with the same, or start elsewhere with --out.")
 
 
@@ -492,6 +502,7 @@ def _require_same(then: dict[str, Any], now: dict[str, Any], what: str, hint: st
     A field that recipes had not yet when a run began had then what is its default now.
     """
     then = {f.name: f.default for f in fields(Recipe) if f.default is not MISSING} | then
+    then, now = (json.loads(json.dumps(each)) for each in (then, now))  # files have lists for tuples
     for name, value in now.items():
         if then.get(name) != value:
             raise UsageError(f"{what} {name} = {then.get(name)!r}, not {value!r}; {hint}")

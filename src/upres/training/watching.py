@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from upres.errors import OutputError
+from upres.errors import OutputError, UsageError
 from upres.files import whole_file
 
 log = logging.getLogger(__name__)
@@ -108,12 +108,19 @@ class Journal:
 
 
 def read(out: Path) -> list[dict[str, str]]:
-    """The rows of a run's `metrics.csv`; none if there is no such file. A row cut off by a kill is left out."""
+    """The rows of a run's `metrics.csv`; none if there is no such file. A row cut off by a kill is left out.
+
+    Raises:
+        UsageError: the file is no run's.
+    """
     path = out / METRICS
     if not path.is_file():
         return []
     with path.open(newline="", errors="replace") as file:
-        return [row for row in csv.DictReader(file) if None not in row.values()]
+        rows = csv.DictReader(file)
+        if "step" not in (rows.fieldnames or ("step",)):
+            raise UsageError(f"{path}: is another program's; choose another folder with --out.")
+        return [row for row in rows if None not in row.values()]
 
 
 def telling_crop(bicubic: NDArray[np.uint8]) -> tuple[slice, slice]:
