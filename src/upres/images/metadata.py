@@ -111,6 +111,12 @@ class _Form:
         content = file.read(count * length)
         return [content[at : at + length] for at in range(0, len(content) - length + 1, length)]
 
+    def read_following(self, file: BinaryIO) -> int:
+        """The offset of the directory behind one, whose records are passed over; 0 for none."""
+        (count,) = self.unpack(self._count, file.read(struct.calcsize(self._count)))
+        file.seek(count * (20 if self.big else 12), io.SEEK_CUR)
+        return self.read_pointer(file)
+
     def directory(self, file: BinaryIO, at: int, wanted: Container[int] | None, room: int) -> _Directory:
         """The tags of the directory at an offset that can be copied, as many as fit into so many bytes."""
         end = file.seek(0, io.SEEK_END)
@@ -343,8 +349,7 @@ def has_all_pages(file: BinaryIO) -> bool:
         while at and at not in seen and len(seen) < _MOST_PAGES:
             seen.add(at)
             file.seek(at)
-            form.read_records(file)
-            at = form.read_pointer(file)
+            at = form.read_following(file)
     except _NOTHING_THERE:
         return False
     return True
