@@ -42,7 +42,8 @@ def test_what_cannot_be_used_is_listed_with_the_reason(folder, photo):
     packed, skipped = pack.read_folder(folder)
     assert len(packed.planes) == 4
     reasons = {s.path.name: s.reason for s in skipped}
-    assert set(reasons) == {"broken.jpg", "notes.txt", "tiny.png", "twice.png"}
+    assert set(reasons) == {"broken.jpg", "notes.txt", ".hidden.png", "tiny.png", "twice.png"}
+    assert reasons[".hidden.png"] == "a hidden file"
     assert reasons["twice.png"] == "the same picture as a.png"
     assert "smaller than 48" in reasons["tiny.png"]
 
