@@ -358,6 +358,7 @@ def test_bad_training_calls(tmp_path):
         (["espcm", "--data", tmp_path], 2, "no recipe 'espcm'; did you mean espcn?"),
         (["espcn", "--data", tmp_path / "no"], 1, "no such folder or pack"),
         (["espcn", "--data", tmp_path], 1, "files below it is a usable picture; add some"),
+        (["espcn", "--data", tmp_path, "--held-out", 1, "--validation", tmp_path], 2, "names others; give one of them"),
         (["espcn", "--data", tmp_path, "--steps", 0], 2, "steps = 0; it must be at least 1"),
         (["espcn", "--data", tmp_path, "--batch", 0], 2, "batch = 0; it must be at least 1"),
         (["espcn", "--data", tmp_path, "--learning-rate", 0], 2, "learning_rate = 0.0; it must be above 0"),

@@ -23,6 +23,14 @@ RECIPE = Recipe(
 )
 """
 
+SINGLE_SCALE = f"""
+from upres.training.recipe import Recipe
+RECIPE = Recipe(
+    network="espcn", scale=2, arguments={{"residual": True}}, steps={STEPS}, batch=4, patch=6, warmup=4, held_out=1,
+    validate_every=10, precision="f32", optimizer="sgd", learning_rate=1e-1,
+)
+"""
+
 
 @pytest.fixture
 def folder(tmp_path, photo):
@@ -89,6 +97,13 @@ def test_two_processes_follow_the_curve_of_one_with_twice_the_batch_each(folder)
     for name in ("one", "two", "machines"):
         assert (folder / name / "drrn.safetensors").exists()
         assert (folder / name / "drrn.onnx").exists()
+
+
+def test_two_processes_share_a_network_of_a_single_buffer(folder):
+    (folder / "recipe.py").write_text(SINGLE_SCALE)
+    finish(start(folder, "one"))
+    finish(start(folder, "two", "--devices", "2"))
+    assert curve(folder, "two") == pytest.approx(curve(folder, "one"), rel=1e-5)
 
 
 def test_machines_that_do_not_know_each_other_are_told_how(folder):

@@ -67,6 +67,8 @@ def train(
         chosen = chosen.with_batch(batch)
     if learning_rate is not None:
         chosen = replace(chosen, learning_rate=learning_rate)
+    if held_out is not None and validation is not None:
+        raise UsageError("--held-out sets pictures of DATA apart, and --validation names others; give one of them.")
     if held_out is not None:
         chosen = replace(chosen, held_out=held_out)
     init_weights = _weights(init) if init else None

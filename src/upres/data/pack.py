@@ -274,7 +274,10 @@ def read_pack(path: str | os.PathLike[str]) -> Pack:
             metadata: dict[str, str] = checked.metadata() or {}
         content = np.asarray(np.memmap(path, np.uint8, "r"))
     except safetensors.SafetensorError as error:
-        raise DataError(f"{path}: the pack is damaged ({error}); make it again with `upres pack FOLDER`.") from error
+        raise DataError(
+            f"{path}: the pack is damaged, or none ({error}); give a folder of pictures, or make it again with `upres "
+            "pack FOLDER`."
+        ) from error
     except OSError as error:
         raise DataError(f"{path}: the pack cannot be read ({error}); check its permissions.") from error
     if metadata.get("format") != _FORMAT:

@@ -335,8 +335,9 @@ def _fabric(recipe: Recipe, accelerator: str, devices: int, nodes: int) -> Fabri
         raise UsageError(f"nodes is {nodes}; set MASTER_ADDR, MASTER_PORT and NODE_RANK on each of them.")
     strategy = "auto"
     if devices * nodes > 1:
-        # Recursions that do not run yet leave parameters without a gradient.
-        strategy = DDPStrategy(find_unused_parameters=bool(recipe.growth))
+        # Recursions that do not run yet leave parameters without a gradient. Buffers are the bicubic kernel, the same
+        # everywhere, which PyTorch 2.13 cannot send alone, and batch norm's means, of which the first process's count.
+        strategy = DDPStrategy(find_unused_parameters=bool(recipe.growth), broadcast_buffers=False)
     try:
         fabric = Fabric(accelerator=accelerator, devices=devices, num_nodes=nodes, strategy=strategy)
     except (RuntimeError, ValueError) as error:
