@@ -80,10 +80,7 @@ def check(folder: Path) -> tuple[str, ...]:
     files = protocol.picture_files(folder)
     if dataset not in COUNTS:
         return ()
-    stems = [file.stem for file in files]
-    names = stems if len(set(stems)) == len(stems) else [file.name for file in files]
-    pictures = map(protocol.read_picture, files)
-    return tuple(differences(dataset, dict(zip(names, pictures, strict=True))))
+    return tuple(differences(dataset, {file.name: protocol.read_picture(file) for file in files}))
 
 
 def _listed(names: list[str]) -> str:

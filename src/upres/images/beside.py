@@ -120,7 +120,8 @@ def _beside_tiff(name: str, file: BinaryIO) -> Beside:
         raise PictureError(
             f"{name}: a camera's raw file, or only a preview of what follows it; develop it to TIFF or JPEG."
         )
-    if metadata.has_plain_ycbcr(file):
+    form = metadata.pixel_form(file)
+    if form.is_plain_ycbcr:
         raise PictureError(f"{name}: its colours are YCbCr, and not in JPEG's code; write it anew as RGB.")
     iptc = metadata.iptc_of_tiff(file)
     return Beside(
@@ -130,7 +131,7 @@ def _beside_tiff(name: str, file: BinaryIO) -> Beside:
             "xmp-data": metadata.xmp_of_tiff(file),
         },
         unkept=metadata.unkept_of_tiff(file),
-        counts_from_white=metadata.has_white_at_zero(file),
+        counts_from_white=form.counts_from_white,
         damage=None if metadata.has_all_pages(file) else "its last pages are missing",
-        is_jpeg_coded=metadata.is_jpeg_coded(file),
+        is_jpeg_coded=form.is_jpeg_coded,
     )

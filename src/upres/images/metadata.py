@@ -310,35 +310,37 @@ def xmp_of_tiff(file: BinaryIO) -> bytes | None:
         return None
 
 
-def _tags_of_pixels(file: BinaryIO) -> _Directory:
-    """How a TIFF file's first picture stores its pixels, as far as it says so and is asked here."""
-    try:
+class PixelForm(NamedTuple):
+    """How a TIFF file's first picture stores its pixels.
+
+    Attributes:
+        counts_from_white: whether 0 is white; libvips turns integers over, and floats not.
+        is_jpeg_coded: whether they are JPEG data.
+        is_plain_ycbcr: whether they are YCbCr that libvips takes for RGB: neither subsampled nor JPEG data.
+    """
+
+    counts_from_white: bool
+    is_jpeg_coded: bool
+    is_plain_ycbcr: bool
+
+
+def pixel_form(file: BinaryIO) -> PixelForm:
+    """How a TIFF file's first picture stores its pixels; of a damaged one, as far as it says so."""
+    tags: _Directory = {}
+    with suppress(*_NOTHING_THERE):
         form, first = _opened(file)
-        return form.directory(file, first, {_PHOTOMETRIC, _COMPRESSION, _SUBSAMPLING}, _LARGEST_TAGS)
-    except _NOTHING_THERE:
-        return {}
-
-
-def _number(tags: _Directory, number: int) -> int | None:
-    return int.from_bytes(tags[number].value, "little") if number in tags else None
-
-
-def has_white_at_zero(file: BinaryIO) -> bool:
-    """Whether a TIFF file's first picture counts from white; libvips turns integers over, and floats not."""
-    return _number(_tags_of_pixels(file), _PHOTOMETRIC) == _WHITE_IS_ZERO
-
-
-def is_jpeg_coded(file: BinaryIO) -> bool:
-    """Whether the pixels of a TIFF file's first picture are JPEG data."""
-    return _number(_tags_of_pixels(file), _COMPRESSION) in _JPEG_CODES
-
-
-def has_plain_ycbcr(file: BinaryIO) -> bool:
-    """Whether a TIFF file's first picture is YCbCr that libvips takes for RGB: neither subsampled nor JPEG data."""
-    tags = _tags_of_pixels(file)
-    is_plain = _number(tags, _COMPRESSION) not in _JPEG_CODES
+        tags = form.directory(file, first, {_PHOTOMETRIC, _COMPRESSION, _SUBSAMPLING}, _LARGEST_TAGS)
+    photometric, compression = (
+        int.from_bytes(tags[number].value, "little") if number in tags else None
+        for number in (_PHOTOMETRIC, _COMPRESSION)
+    )
+    is_jpeg_coded = compression in _JPEG_CODES
     is_whole = tags.get(_SUBSAMPLING, _Tag(0, b"")).value == _NO_SUBSAMPLING
-    return is_plain and is_whole and _number(tags, _PHOTOMETRIC) == _YCBCR
+    return PixelForm(
+        counts_from_white=photometric == _WHITE_IS_ZERO,
+        is_jpeg_coded=is_jpeg_coded,
+        is_plain_ycbcr=photometric == _YCBCR and is_whole and not is_jpeg_coded,
+    )
 
 
 def has_all_pages(file: BinaryIO) -> bool:
