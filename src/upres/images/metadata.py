@@ -33,11 +33,11 @@ _WIDTH, _HEIGHT = 40962, 40963
 _USER_COMMENT, _UTF16_COMMENT = 37510, b"UNICODE\0"
 _DESCRIPTION, _SHAPE_BY_TIFFFILE = 270, b'{"shape": ['
 _NEW_SUBFILE_TYPE, _SUB_DIRECTORIES, _DNG_VERSION = 254, 330, 50706
+_RATINGS = (18246, 18249)
 # DocumentName, ImageDescription, Make, Model, PageName, Software, DateTime, Artist, HostComputer, Rating,
 # RatingPercent, Copyright, and what Windows writes: the other tags of a picture's own directory say how its pixels
 # are stored.
-_ABOUT_PICTURE = frozenset((269, 270, 271, 272, 285, 305, 306, 315, 316, 18246, 18249, 33432, *range(40091, 40096)))
-_RATINGS = (18246, 18249)
+_ABOUT_PICTURE = frozenset((269, 270, 271, 272, 285, 305, 306, 315, 316, *_RATINGS, 33432, *range(40091, 40096)))
 _UNKEPT = {
     34377: "Photoshop's blocks",
     37724: "layers",
@@ -86,6 +86,10 @@ class _Form:
         return "Q" if self.big else "H"
 
     @property
+    def _record_bytes(self) -> int:
+        return 20 if self.big else 12
+
+    @property
     def pointer_at(self) -> int:
         """Where the offset of the first directory stands."""
         return 8 if self.big else 4
@@ -107,14 +111,14 @@ class _Form:
         (count,) = self.unpack(self._count, file.read(struct.calcsize(self._count)))
         if count > 65_535:
             raise ValueError("more tags than there are numbers for them")
-        length = 20 if self.big else 12
+        length = self._record_bytes
         content = file.read(count * length)
         return [content[at : at + length] for at in range(0, len(content) - length + 1, length)]
 
     def read_following(self, file: BinaryIO) -> int:
         """The offset of the directory behind one, whose records are passed over; 0 for none."""
         (count,) = self.unpack(self._count, file.read(struct.calcsize(self._count)))
-        file.seek(count * (20 if self.big else 12), io.SEEK_CUR)
+        file.seek(count * self._record_bytes, io.SEEK_CUR)
         return self.read_pointer(file)
 
     def directory(self, file: BinaryIO, at: int, wanted: Container[int] | None, room: int) -> _Directory:
@@ -152,8 +156,7 @@ class _Form:
             others: finished records of further tags.
             following: the offset of the next directory; 0 for none.
         """
-        records, values = list(others), bytearray()
-        length = 20 if self.big else 12
+        records, values, length = list(others), bytearray(), self._record_bytes
         begins = at + struct.calcsize("=" + self._count + self._offset) + length * (len(records) + len(tags))
         for number, (kind, value) in tags.items():
             value = _turned(number, kind, value) if self.order == ">" else value
@@ -389,8 +392,7 @@ def tags_of_pages(file: BinaryIO, pages: int) -> PageTags:
             differ_in_profile |= tags.pop(_PROFILE, None) != first.get(_PROFILE)
             say_more |= not tags.items() <= first.items()
             file.seek(at)
-            form.read_records(file)
-            at = form.read_pointer(file)
+            at = form.read_following(file)
             if at == 0 or room < 0:
                 break
     except _NOTHING_THERE:
@@ -404,8 +406,7 @@ def is_raw(file: BinaryIO) -> bool:
         form, first = _opened(file)
         tags = form.directory(file, first, {_NEW_SUBFILE_TYPE, _SUB_DIRECTORIES, _DNG_VERSION}, _LARGEST_TAGS)
         file.seek(first)
-        form.read_records(file)
-        following = form.read_pointer(file)
+        following = form.read_following(file)
     except _NOTHING_THERE:
         return False
     is_reduced = _NEW_SUBFILE_TYPE in tags and int.from_bytes(tags[_NEW_SUBFILE_TYPE].value, "little") & 1 == 1
