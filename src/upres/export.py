@@ -25,7 +25,7 @@ from torch.nn import functional as F
 from upres.errors import MissingExtraError, UsageError, WeightsError
 from upres.files import whole_file
 from upres.networks import Network, enlarges_first
-from upres.networks.layers import transposed_halo
+from upres.networks.layers import sub_pixel_kernel, transposed_halo
 from upres.weights import store
 
 OPSET = 18
@@ -35,29 +35,22 @@ PARITY = 1e-5
 class SubPixelConv(nn.Module):
     """A transposed convolution in sub-pixel form: a convolution to s² times the channels, then pixel shuffle.
 
-    Output s·i + r of a transposed convolution with padding p takes input i + d with kernel element r + p − s·d; so
-    phase r is a convolution over those d that any phase needs, and a kernel element that falls outside is zero.
+    Of the kernel's offsets, those at either end that no phase takes are left out.
     """
 
     def __init__(self, transposed: nn.ConvTranspose2d) -> None:
         super().__init__()
         (size, _), (stride, _) = transposed.kernel_size, transposed.stride
-        padding, radius = int(transposed.padding[0]), transposed_halo(transposed)
-        phase, offset = torch.arange(stride)[:, None], torch.arange(-radius, radius + 1)
-        element = phase + padding - stride * offset  # (s, 2·radius + 1)
-        inside = (element >= 0) & (element < size)
-        used = inside.any(dim=0)
-        element, inside, offset = element[:, used].clamp(0, size - 1), inside[:, used].float(), offset[used]
-        weight = transposed.weight[:, :, element[:, None, :, None], element[None, :, None, :]]
-        weight = weight * inside[:, None, :, None] * inside[None, :, None, :]  # (in, out, s, s, taps, taps)
-        weight = weight.permute(1, 2, 3, 0, 4, 5).flatten(0, 2)
-        before, after = -int(offset[0]), int(offset[-1])
+        padding, halo = int(transposed.padding[0]), transposed_halo(transposed)
+        before, after = (size - 1 - padding) // stride, (stride - 1 + padding) // stride
+        taken = slice(halo - before, halo + after + 1)
+        weight = sub_pixel_kernel(transposed).flatten(0, 2)[..., taken, taken]
         self.stride = stride
         self.uneven = (before, after, before, after) if before != after else None
         self.conv = nn.Conv2d(
             transposed.in_channels,
             weight.shape[0],
-            len(offset),
+            before + 1 + after,
             padding=0 if self.uneven else before,
             bias=transposed.bias is not None,
         )

@@ -148,8 +148,25 @@ def transposed_halo(conv: nn.ConvTranspose2d) -> int:
     return max((stride - 1 + padding) // stride, (kernel_size - 1 - padding) // stride)
 
 
+def sub_pixel_kernel(conv: nn.ConvTranspose2d) -> Tensor:
+    """The weights of `exact_transposed_conv` as those of a convolution that makes each phase of the output by itself.
+
+    Output s·i + r of a transposed convolution with padding p takes input i + d with kernel element r + p − s·d; one
+    that falls outside is zero.
+
+    Returns:
+        `(out, s, s, in, t, t)` with t = 2·halo + 1; see `transposed_halo`.
+    """
+    (kernel_size, _), (stride, _) = conv.kernel_size, conv.stride
+    padding, halo = int(conv.padding[0]), transposed_halo(conv)
+    sides = (stride * halo - padding, padding + stride * (halo + 1) - kernel_size)
+    taps = F.pad(conv.weight, sides * 2)  # (in, out, t·s, t·s), from the last input that a phase takes to the first
+    blocks = taps.reshape(*taps.shape[:2], 2 * halo + 1, stride, 2 * halo + 1, stride).flip(2, 4)
+    return blocks.permute(1, 3, 5, 0, 2, 4)
+
+
 def transposed_conv_to_one_channel(conv: nn.ConvTranspose2d, x: Tensor, *, training: bool) -> Tensor:
-    """`conv(x)`; while training as a convolution, which PyTorch runs several times faster on a CPU.
+    """`conv(x)`; while training as a convolution, which takes PyTorch some half of the time on a CPU.
 
     It is sub-pixel convolution (Shi 2016, arXiv 1609.07009) of 2×2 input pixels at once, so that both ends of the
     convolution have channels enough for a processor's vectors.
@@ -163,14 +180,11 @@ def transposed_conv_to_one_channel(conv: nn.ConvTranspose2d, x: Tensor, *, train
     """
     if not training:
         return conv(x)
-    (kernel_size, _), (scale, _), (height, width) = conv.kernel_size, conv.stride, x.shape[-2:]
-    padding, halo = int(conv.padding[0]), transposed_halo(conv)
-    sides = (scale * halo - padding, padding + scale * (halo + 1) - kernel_size)
-    taps = F.pad(conv.weight[:, 0], sides * 2)  # (C, (2·halo + 1)·s, (2·halo + 1)·s)
-    phases = taps.reshape(len(taps), 2 * halo + 1, scale, 2 * halo + 1, scale).flip(1, 3).permute(2, 4, 0, 1, 3)
+    (scale, _), (height, width) = conv.stride, x.shape[-2:]
+    phases = sub_pixel_kernel(conv)[0]
     shifted = [F.pad(phases, (left, 1 - left, top, 1 - top)) for top in (0, 1) for left in (0, 1)]
     even = F.pad(x, (0, width % 2, 0, height % 2))
-    blocks = F.conv2d(even, torch.stack(shifted, dim=2).flatten(0, 2), stride=2, padding=halo)
+    blocks = F.conv2d(even, torch.stack(shifted, dim=2).flatten(0, 2), stride=2, padding=transposed_halo(conv))
     large = F.pixel_shuffle(F.pixel_shuffle(blocks, 2), scale)[..., : scale * height, : scale * width]
     return large if conv.bias is None else large + conv.bias
 
