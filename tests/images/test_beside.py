@@ -503,6 +503,8 @@ def test_a_jpeg_cut_before_a_restart_is_cut_short(photo):
     for at in (restarts[0], restarts[5], restarts[5] + 1, restarts[-1]):
         with pytest.raises(PictureError, match="damaged or cut short"):
             io.read(content[:at])
+    with pytest.raises(PictureError, match="damaged or cut short"):
+        io.read(content[: len(content) // 2] + b"\xff" * 1000)
     for missing in (1, 2):
         read = io.read(content[:-missing])
         assert read.warning == "it lacks its end marker"
@@ -528,6 +530,51 @@ def test_a_tiff_that_is_cut_short_is_refused(tmp_path, photo, tile, compression)
     for share in (0.1, 0.5, 0.95):
         with pytest.raises(PictureError, match="damaged or cut short"):
             io.read(content[: int(len(content) * share)])
+
+
+@pytest.mark.parametrize("tile", [(64, 64), None])
+def test_a_tiff_whose_tags_are_warned_of_is_read(tmp_path, photo, tile):
+    """libtiff warns of a text without the zero that ends it; all pixels are there."""
+    tifffile.imwrite(tmp_path / "a.tif", photo, photometric="rgb", tile=tile, rowsperstrip=16, software="somebody")
+    content = bytearray((tmp_path / "a.tif").read_bytes())
+    with tifffile.TiffFile(tmp_path / "a.tif") as file:
+        count = file.pages[0].tags[305].offset + 4
+    assert int.from_bytes(content[count : count + 4], "little") == len("somebody") + 1
+    content[count : count + 4] = len("somebody").to_bytes(4, "little")
+    read = io.read(bytes(content))
+    np.testing.assert_array_equal(read.pixels, photo)
+    assert tile or read.warning is not None  # libvips does not look at it before tiles
+    with pytest.raises(PictureError, match=r"damaged or cut short \(its last rows are missing\)"):
+        io.read(bytes(content[: len(content) // 2]))
+
+
+def test_damaged_data_in_a_tiff_is_refused(tmp_path, photo):
+    tifffile.imwrite(tmp_path / "a.tif", photo, photometric="rgb", rowsperstrip=16, compression="zlib")
+    content = bytearray((tmp_path / "a.tif").read_bytes())
+    content[len(content) // 2 : len(content) // 2 + 40] = bytes(40)
+    with pytest.raises(PictureError, match="damaged or cut short"):
+        io.read(bytes(content))
+
+
+def test_text_in_exif_gets_the_end_that_it_lacks(tmp_path, photo):
+    entry = struct.pack("<HHII", 315, 2, 10, 26)
+    exif = b"Exif\0\0II*\0\x08\0\0\0" + struct.pack("<H", 1) + entry + bytes(4) + b"Jane Smith"
+    Image.fromarray(photo[:20, :30]).save(tmp_path / "a.jpg", exif=exif)
+    io.write(io.read(tmp_path / "a.jpg"), tmp_path / "b.tif")
+    assert io.read(tmp_path / "b.tif").warning is None
+    with tifffile.TiffFile(tmp_path / "b.tif") as file:
+        assert file.pages[0].tags[315].value == "Jane Smith"
+
+
+def test_a_tiff_that_ends_with_its_directorys_records_is_whole(tmp_path, photo):
+    image = pyvips.Image.new_from_array(photo)
+    image.tiffsave(str(tmp_path / "a.tif"))
+    content = (tmp_path / "a.tif").read_bytes()
+    first = int.from_bytes(content[4:8], "little")
+    behind = first + 2 + 12 * int.from_bytes(content[first : first + 2], "little")
+    moved = content + content[first:behind]  # the directory once more, at the end
+    moved = moved[:4] + len(content).to_bytes(4, "little") + moved[8:]
+    np.testing.assert_array_equal(io.read(moved).pixels, photo)
 
 
 def test_pages_that_lack_are_missed(tmp_path, photo):

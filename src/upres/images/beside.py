@@ -123,6 +123,8 @@ def _beside_tiff(name: str, file: BinaryIO) -> Beside:
     form = metadata.pixel_form(file)
     if form.is_plain_ycbcr:
         raise PictureError(f"{name}: its colours are YCbCr, and not in JPEG's code; write it anew as RGB.")
+    damage = None if metadata.has_all_pages(file) else "its last pages are missing"
+    damage = "its last rows are missing" if form.is_cut else damage
     iptc = metadata.iptc_of_tiff(file)
     return Beside(
         {
@@ -132,6 +134,6 @@ def _beside_tiff(name: str, file: BinaryIO) -> Beside:
         },
         unkept=metadata.unkept_of_tiff(file),
         counts_from_white=form.counts_from_white,
-        damage=None if metadata.has_all_pages(file) else "its last pages are missing",
+        damage=damage,
         is_jpeg_coded=form.is_jpeg_coded,
     )

@@ -25,6 +25,7 @@ _IPTC_NUMBER, _IPTC_RECORD = 0x0404, b"\x1c"
 _PHOTOSHOP_THUMBNAILS, _PHOTOSHOP_PATHS = (0x0409, 0x040C), range(0x07D0, 0x0BB7)
 _SHOT, _PLACE, _IPTC, _XMP, _PROFILE = 34665, 34853, 33723, 700, 34675
 _PHOTOMETRIC, _WHITE_IS_ZERO, _YCBCR = 262, 0, 6
+_PARTS_AT = (273, 324)  # strips, tiles
 _COMPRESSION, _JPEG_CODES = 259, (6, 7)
 _SUBSAMPLING, _NO_SUBSAMPLING = 530, struct.pack("<HH", 1, 1)
 _MOST_PAGES = 65_535
@@ -51,7 +52,7 @@ _ORIENTATION, _THUMBNAIL_AT, _THUMBNAIL_BYTES = 274, 513, 514
 # Orientation, resolution, YCbCrPositioning, and where the shot's and the place's tags are: kept elsewhere, or nothing
 # that a picture would be the poorer without.
 _FORMAL_OF_PICTURE = frozenset((_ORIENTATION, 282, 283, 296, 531, _SHOT, _PLACE))
-_SHORT, _LONG, _UNDEFINED, _POINTER, _LONG8 = 3, 4, 7, 13, 16
+_ASCII, _SHORT, _LONG, _UNDEFINED, _POINTER, _LONG8 = 2, 3, 4, 7, 13, 16
 _ONLY_IN_TIFF = frozenset((_POINTER, _LONG8, 17, 18))
 _VIDEO = rb"((?:MotionPhoto|MicroVideo)(?:\s*=\s*[\"']|>\s*))1"
 _MORE_XMP = rb"\s+xmpNote:HasExtendedXMP\s*=\s*(?:\"[^\"]*\"|'[^']*')"
@@ -116,10 +117,15 @@ class _Form:
         return [content[at : at + length] for at in range(0, len(content) - length + 1, length)]
 
     def read_following(self, file: BinaryIO) -> int:
-        """The offset of the directory behind one, whose records are passed over; 0 for none."""
+        """The offset of the directory behind one, whose records are passed over; 0 for none.
+
+        Where a file ends with the records, libtiff takes what is missing for 0.
+        """
         (count,) = self.unpack(self._count, file.read(struct.calcsize(self._count)))
-        file.seek(count * self._record_bytes, io.SEEK_CUR)
-        return self.read_pointer(file)
+        behind = file.seek(count * self._record_bytes, io.SEEK_CUR)
+        end = file.seek(0, io.SEEK_END)
+        file.seek(behind)
+        return 0 if behind <= end < behind + struct.calcsize(self._offset) else self.read_pointer(file)
 
     def directory(self, file: BinaryIO, at: int, wanted: Container[int] | None, room: int) -> _Directory:
         """The tags of the directory at an offset that can be copied, as many as fit into so many bytes."""
@@ -143,7 +149,9 @@ class _Form:
                 file.seek(offset)
                 value = file.read(length)
             if len(value) == length:
-                tags[number] = _Tag(kind, _turned(number, kind, value) if self.order == ">" else value)
+                value = _turned(number, kind, value) if self.order == ">" else value
+                ends = b"" if kind != _ASCII or value.endswith(b"\0") else b"\0"  # which some writers leave out
+                tags[number] = _Tag(kind, value + ends)
                 room -= _bytes_of(length)
         return tags
 
@@ -320,11 +328,13 @@ class PixelForm(NamedTuple):
         counts_from_white: whether 0 is white; libvips turns integers over, and floats not.
         is_jpeg_coded: whether they are JPEG data.
         is_plain_ycbcr: whether they are YCbCr that libvips takes for RGB: neither subsampled nor JPEG data.
+        is_cut: whether a strip or tile would begin behind the file's end.
     """
 
     counts_from_white: bool
     is_jpeg_coded: bool
     is_plain_ycbcr: bool
+    is_cut: bool
 
 
 def pixel_form(file: BinaryIO) -> PixelForm:
@@ -332,17 +342,20 @@ def pixel_form(file: BinaryIO) -> PixelForm:
     tags: _Directory = {}
     with suppress(*_NOTHING_THERE):
         form, first = _opened(file)
-        tags = form.directory(file, first, {_PHOTOMETRIC, _COMPRESSION, _SUBSAMPLING}, _LARGEST_TAGS)
+        tags = form.directory(file, first, {_PHOTOMETRIC, _COMPRESSION, _SUBSAMPLING, *_PARTS_AT}, _LARGEST_TAGS)
     photometric, compression = (
         int.from_bytes(tags[number].value, "little") if number in tags else None
         for number in (_PHOTOMETRIC, _COMPRESSION)
     )
     is_jpeg_coded = compression in _JPEG_CODES
+    end = file.seek(0, io.SEEK_END)
+    parts = [tags[number] for number in _PARTS_AT if number in tags and tags[number].kind in (_SHORT, _LONG, _LONG8)]
     is_whole = tags.get(_SUBSAMPLING, _Tag(0, b"")).value == _NO_SUBSAMPLING
     return PixelForm(
         counts_from_white=photometric == _WHITE_IS_ZERO,
         is_jpeg_coded=is_jpeg_coded,
         is_plain_ycbcr=photometric == _YCBCR and is_whole and not is_jpeg_coded,
+        is_cut=any(np.frombuffer(value, f"<u{_ITEM_BYTES[kind]}").max() >= end for kind, value in parts),
     )
 
 

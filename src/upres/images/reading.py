@@ -61,7 +61,7 @@ def read(
     try:
         return read_as(file, fail_on="warning")
     except PictureError as error:
-        if not vips.is_cause(error):
+        if not vips.is_cause(error) or _leaves_tiles_black(file):
             raise
         reason = vips.reason(cast(Exception, error.__cause__), otherwise="its data may be damaged")
     cut = _cut_in_its_scan(file, most=max_pixels)
@@ -112,7 +112,28 @@ def _cut_in_its_scan(file: str | os.PathLike[str] | bytes, *, most: int) -> byte
         if not is_jpeg or stream.seek(0, os.SEEK_END) > most or not segments.is_cut_in_its_scan(stream):
             return None
         stream.seek(0)
-        return stream.read().removesuffix(_JPEG_END[:1])
+        return stream.read().rstrip(_JPEG_END[:1])
+
+
+def _leaves_tiles_black(file: str | os.PathLike[str] | bytes) -> bool:
+    """Whether libvips, which warned of a file, would put black for what it cannot read.
+
+    So it does in TIFF files, but for JPEG data, and it warns of their tags alike. Of these it warns with the first row,
+    and without a reason.
+    """
+    name = _name_of(file)
+    with _source_of(file) as source, _damage_named(name):
+        if _kind(name, source, file) != "Tiff" or _beside(name, "Tiff", file).is_jpeg_coded:
+            return False
+        image = _opened(name, source, {"fail_on": "warning"})
+        pages = cast(int, image.get("n-pages"))
+        if pages > 1:
+            image = _opened(name, source, {"fail_on": "warning", "n": pages}, split=True)
+        try:
+            cast(Any, image).crop(0, 0, image.width, 1).write_to_memory()
+        except vips.module().Error as error:
+            return bool(str(getattr(error, "detail", error)).strip())
+    return True
 
 
 def _has_all_pixels(cut: bytes, read_as: Callable[..., Picture]) -> bool:
@@ -178,10 +199,8 @@ def _looked_into(
     name = _name_of(file)
     with _source_of(file) as source, _damage_named(name):
         kind = _kind(name, source, file)
-        found = _beside(name, kind, file)
-        # Of a TIFF without JPEG data, libvips calls warnings what leaves tiles black.
-        fail_on = fail_on if kind != "Tiff" or found.is_jpeg_coded else "warning"
         options: dict[str, Any] = {"fail_on": fail_on} if kind in _WARNING_LOADERS else {}
+        found = _beside(name, kind, file)
         image = _opened(name, source, options)
         if found.has_profile and not _has_profile_that_fits(image):
             found = replace(found, unkept=(*found.unkept, "ICC profile, which does not fit its pixels"))
