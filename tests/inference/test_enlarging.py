@@ -4,6 +4,7 @@ import math
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -265,6 +266,9 @@ def test_an_encoder_that_holds_the_whole_result_counts(tmp_path):
         with pytest.raises(TooLittleMemory, match=r"a result of 3000×2000 pixels takes about \d+ MB; 500 MB are"):
             network.file(tmp_path / name, tmp_path / f"out.{target}", format=formats.named(target))
     network.file(tmp_path / "in.png", tmp_path / "out.webp", format=formats.named("webp"))
+    settings = replace(network.settings, encoding=Encoding(quality=90))
+    lossy = Enlarger(settings, memory=500_000_000)
+    lossy.file(tmp_path / "in.webp", tmp_path / "lossy.webp", format=formats.named("webp"))
 
 
 def test_what_does_not_fit_the_memory_is_not_compared(tmp_path, photo):
@@ -272,6 +276,9 @@ def test_what_does_not_fit_the_memory_is_not_compared(tmp_path, photo):
     with pytest.raises(TooLittleMemory, match=r"in\.png: comparing it with its input takes 300 MB; 299 MB are allowed"):
         fidelity.consistency(tmp_path / "in.png", tmp_path / "in.png", memory=299e6)
     assert fidelity.consistency(tmp_path / "in.png", tmp_path / "in.png", memory=302e6) == math.inf
+    io.write(Picture(photo), tmp_path / "a.jpg")
+    cut = (tmp_path / "a.jpg").read_bytes()[:-2]  # which is decoded several times
+    assert fidelity.consistency(cut, tmp_path / "a.jpg", memory=302e6) == math.inf
 
 
 def test_free_memory_is_some_of_the_machines():

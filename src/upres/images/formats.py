@@ -168,6 +168,10 @@ class Encoding:
             if self.lossless and format.name in ("jpeg", "gif"):
                 raise UsageError(f"{format.name} cannot be lossless; use png, tiff, webp or avif.")
 
+    def is_lossless(self, format: Format, *, from_lossless: bool) -> bool:
+        """Whether a format that has the choice is written without loss; arguments as of `options`."""
+        return self.lossless or (format.name == "webp" and from_lossless and self.quality is None)
+
     def options(self, format: Format, *, deep: bool, raw_bytes: int, from_lossless: bool = False) -> dict[str, Any]:
         """The arguments of libvips' saver.
 
@@ -187,7 +191,7 @@ class Encoding:
             case "tiff":
                 return {"compression": "deflate", "predictor": "horizontal", "bigtiff": raw_bytes > _LARGE_TIFF}
             case "webp":
-                lossless = self.lossless or (from_lossless and self.quality is None)
+                lossless = self.is_lossless(format, from_lossless=from_lossless)
                 return {**quality, **effort, "lossless": lossless, "exact": lossless}
             case "avif":
                 chroma = {"subsample_mode": "off"}

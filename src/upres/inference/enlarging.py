@@ -180,7 +180,7 @@ class Enlarger:
         name = "standard input" if isinstance(source, bytes) else os.fspath(source)
         memory = int(self.memory * share)
 
-        def tile(shape: tuple[int, ...], pages: int, dtype: np.dtype[Any], *, lossless: bool = False) -> int:
+        def tile(shape: tuple[int, ...], pages: int, dtype: np.dtype[Any], *, from_lossless: bool = False) -> int:
             input_size = (shape[0] // pages, shape[1])
             size = checked_size(shape, pages, self.settings.wanted, target, format, max_pixels=max_pixels)
 
@@ -206,7 +206,7 @@ class Enlarger:
                 size,
                 format,
                 network,
-                lossless=lossless or self.settings.encoding.lossless,
+                lossless=self.settings.encoding.is_lossless(format, from_lossless=from_lossless),
                 workers=self.workers,
                 memory=memory,
             )
@@ -221,7 +221,7 @@ class Enlarger:
             pixels = picture.pixels
             height, width = pixels.shape[0] // picture.pages, pixels.shape[1]
             size = self.settings.wanted.of((height, width))
-            side = tile(pixels.shape, picture.pages, pixels.dtype, lossless=picture.is_lossless)
+            side = tile(pixels.shape, picture.pages, pixels.dtype, from_lossless=picture.is_lossless)
             rows = self._rows(picture, size, format, side)
             shape = (size[0] * picture.pages, size[1], pixels.shape[2] if pixels.ndim == 3 else 1)
             encoding = self.settings.encoding

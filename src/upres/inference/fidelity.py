@@ -34,18 +34,19 @@ def consistency(
         PictureError: a file cannot be read, or the two have not as many pages.
         TooLittleMemory: the two do not fit.
     """
-    needed = OWN_BYTES
+    held = OWN_BYTES
 
     def admit(shape: tuple[int, ...], pages: int, dtype: np.dtype[Any]) -> None:
-        nonlocal needed
-        needed += math.prod(shape) * dtype.itemsize
+        needed = held + math.prod(shape) * dtype.itemsize
         if needed > memory:
             raise TooLittleMemory(
                 f"{large}: comparing it with its input takes {needed / 1e6:,.0f} MB; {memory / 1e6:,.0f} MB are "
                 "allowed (--memory)."
             )
 
-    truth, result = (io.read(file, pages=True, max_pixels=2**62, admit=admit) for file in (small, large))
+    truth = io.read(small, pages=True, max_pixels=2**62, admit=admit)
+    held += truth.pixels.nbytes
+    result = io.read(large, pages=True, max_pixels=2**62, admit=admit)
     if truth.pages != result.pages:
         raise PictureError(
             f"{large}: has {result.pages} pages or frames where its input has {truth.pages}; WebP and GIF may merge "

@@ -489,12 +489,12 @@ def _require_same_run(out: Path, *, began: dict[str, Any], asked: dict[str, Any]
     then, now = (origin["recipe"] | {k: origin[k] for k in ("data", "validation")} for origin in (began, asked))
     if now["schedule"] != "plateau":
         del now["validate_every"]  # it decides nothing but how often one looks
+    _require_same(then, now, f"{out}: was begun with", "resume with the same, or start elsewhere with --out.")
     if began.get("order", asked["order"]) != asked["order"]:
         raise UsageError(
             f"{out}: was begun with the same pictures under other names, which order them; resume with those, or start "
             "elsewhere with --out."
         )
-    _require_same(then, now, f"{out}: was begun with", "resume with the same, or start elsewhere with --out.")
 
 
 def _require_same(then: dict[str, Any], now: dict[str, Any], what: str, hint: str) -> None:
