@@ -4,29 +4,28 @@ from __future__ import annotations
 
 import io
 import sys
+from importlib import import_module
 from typing import Annotated
 
 import typer
 
 import upres
-from upres.cli.comparing import compare, report
-from upres.cli.doctor import doctor
 from upres.cli.options import printable
-from upres.cli.pictures import upscale
-from upres.cli.scores import evaluate, models
-from upres.cli.training import export, pack, train
 from upres.errors import MissingExtraError, UpresError, UsageError
 
+_MODULES = {
+    "upscale": "pictures",
+    "models": "scores",
+    "compare": "comparing",
+    "evaluate": "scores",
+    "report": "comparing",
+    "train": "training",
+    "export": "training",
+    "pack": "training",
+    "doctor": "doctor",
+}  # where each command is
+_UNUSED = "openvino.tools.ovc"  # OpenVINO's converters, which it loads with itself where it finds them
 _TRAINING_PACKAGES = ("torch", "lightning", "safetensors", "onnx", "onnxscript")
-
-app = typer.Typer(
-    name="upres",
-    help="Faithful super-resolution with the eight classic networks.",
-    no_args_is_help=True,
-    add_completion=False,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
 
 
 def _print_version(asked: bool) -> None:
@@ -35,24 +34,36 @@ def _print_version(asked: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
-def _options(  # pyright: ignore[reportUnusedFunction]
+def _options(
     version: Annotated[bool, typer.Option("--version", callback=_print_version, is_eager=True)] = False,
 ) -> None:
     pass
 
 
-for command in (upscale, models, compare, evaluate, report, train, export, pack, doctor):
-    app.command()(command)
+def _app(arguments: list[str]) -> typer.Typer:
+    """The commands that arguments may ask for: the one that they begin with, or all; each takes time to set up."""
+    app = typer.Typer(
+        name="upres",
+        help="Faithful super-resolution with the eight classic networks.",
+        no_args_is_help=True,
+        add_completion=False,
+        pretty_exceptions_enable=False,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(_options)
+    for name in [word for word in arguments[:1] if word in _MODULES] or _MODULES:
+        app.command(name)(getattr(import_module(f"upres.cli.{_MODULES[name]}"), name))
+    return app
 
 
 def main() -> None:
     """Run the command line: exit code 0 for success, 1 for a failure, 2 for a call that is wrong."""
+    sys.modules.setdefault(_UNUSED, None)  # pyright: ignore[reportArgumentType]
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")  # a terminal that lacks × is no reason to fail
     try:
-        app()
+        _app(sys.argv[1:])()
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         if package not in _TRAINING_PACKAGES:

@@ -187,7 +187,7 @@ class Encoding:
             case "jpeg":
                 return {**quality, "optimize_coding": raw_bytes < _LARGE_JPEG}
             case "png":
-                return {"compression": 6 if self.effort is None else self.effort}
+                return {"compression": 3 if self.effort is None else self.effort, "filter": "up"}
             case "tiff":
                 return {"compression": "deflate", "predictor": "horizontal", "bigtiff": raw_bytes > _LARGE_TIFF}
             case "webp":
