@@ -18,7 +18,7 @@ from upres.images import formats, io
 from upres.images.formats import Encoding
 from upres.images.io import Picture
 from upres.images.resize import imresize
-from upres.inference import fidelity
+from upres.inference import engines, fidelity
 from upres.inference.enlarging import Enlarger, Settings, free_memory
 from upres.inference.sizes import Wanted
 
@@ -55,18 +55,19 @@ def test_a_file_equals_the_array(tmp_path, photo, model, channels, dtype):
     np.testing.assert_array_equal(through(pixels, tmp_path, model=model, scale=2), expected(pixels))
 
 
-@pytest.mark.parametrize(("model", "side", "kind"), [("vdsr", 60, "alone"), ("espcn", 500, "cut")])
-def test_one_engine_is_made_for_a_picture(tmp_path, model, side, kind):
-    """Making one takes longer than a small picture; that the memory is reckoned must not make another."""
-    made = []
+@pytest.mark.parametrize(("model", "side", "is_cut"), [("vdsr", 60, False), ("espcn", 500, True)])
+def test_one_engine_is_compiled_for_a_picture(tmp_path, monkeypatch, model, side, is_cut):
+    """Compiling one takes longer than a small picture; that memory and cost are reckoned must not compile another."""
+    compiled = []
+    compile_ = engines.Compiled
+    monkeypatch.setattr(engines, "Compiled", lambda *args, **kwargs: compiled.append(1) or compile_(*args, **kwargs))
     network = enlarger(model=model, scale=2)
     upscaler = network._upscalers[2]
-    upscaler.workers, make = 2, upscaler._make_engine
-    upscaler._make_engine = lambda precision: made.append("cut") or make(precision)
-    upscaler._make_alone = lambda precision: made.append("alone") or make(precision)
+    upscaler.workers, upscaler._make_alone = 2, upscaler._make_engine
     io.write(Picture(np.zeros((side, side), np.uint8)), tmp_path / "in.png")
     network.file(tmp_path / "in.png", tmp_path / "out.png", format=PNG)
-    assert made == [kind]
+    assert len(compiled) == 1
+    assert upscaler.is_cut(side, side, "f32") is is_cut
 
 
 def test_little_memory_changes_no_pixel_and_too_little_is_said(tmp_path, photo):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import platform
 import time
-from pathlib import Path
 from typing import Any
 
 import upres
@@ -51,11 +50,9 @@ def doctor() -> None:
 
 def _features() -> list[str]:
     """The processor's features that networks profit from, where Linux lists them."""
-    cpuinfo = Path("/proc/cpuinfo")
-    if not cpuinfo.exists():
-        return []
-    words = set(cpuinfo.read_text(encoding="utf-8").split())
-    return [feature for feature in _FEATURES if feature in words]
+    from upres.inference.runtime import processor_features
+
+    return [feature for feature in _FEATURES if feature in processor_features()]
 
 
 def _version(package: str, extra: str | None) -> str:

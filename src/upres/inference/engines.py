@@ -18,7 +18,16 @@ from upres.errors import MissingExtraError, UsageError, WeightsError
 from upres.images.resize import imresize
 from upres.inference import graphs
 from upres.inference.quantize import quantize
-from upres.inference.runtime import FIRST_USE, Compiled, Precision, core, core_count, has_bf16, has_int8
+from upres.inference.runtime import (
+    FIRST_USE,
+    Compiled,
+    Precision,
+    core,
+    core_count,
+    has_bf16,
+    has_int8,
+    processor_features,
+)
 
 if TYPE_CHECKING:
     from torch import nn
@@ -28,6 +37,10 @@ EngineName = Literal["openvino", "onnxruntime", "torch"]
 # On processors with AMX, OpenVINO 2026.4 returns what lay in memory, or crashes, where bf16 or int8 convolutions get
 # pictures of less than five pixels across.
 _NARROWEST = 8
+# There, its convolutions of 64 channels to 64 take, a pixel, 1.3 times as long for widths of 256 and more as below, and
+# 2 to 3 times as long where those are no multiples of 8 (293 and 413, LapSRN; 262 and 298, VDSR, RED-Net and DRCN).
+# Those of 64 to 32 mind the latter alone (ESPCN, SRCNN); of fewer, neither (FSRCNN).
+_FASTEST_WIDTHS = 254
 
 
 class Engine(Protocol):
@@ -36,6 +49,10 @@ class Engine(Protocol):
     @property
     def bytes_per_pixel(self) -> int:
         """What a call holds at once, at most, for each pixel of its input."""
+        ...
+
+    def cost(self, height: int, width: int, /) -> float:
+        """What a call on so many pixels costs, in any unit."""
         ...
 
     def __call__(self, y: NDArray[np.float32], /) -> NDArray[np.float32]:
@@ -68,14 +85,30 @@ class OpenVINOEngine:
         for name, has in (("bf16", has_bf16), ("int8", has_int8)):
             if precision == name and not has():
                 raise UsageError(f"precision {name} was asked for; this processor lacks it, so use f32 or auto.")
-        self._path, self._precision = path, precision
+        self._path = path
+        self._precision: Precision = precision
         self._graph = graphs.prepare(_read_model(path))
         if precision == "int8":
             quantize(self._graph)
         if precision != "f32" and has_bf16():
             self._graph = graphs.with_exact_input(self._graph)
         self.bytes_per_pixel = self._graph.values_per_pixel * (2 if precision == "bf16" else 4)
-        self._compiled = Compiled(self._graph.model, precision, streams=workers or core_count())
+        self._workers = workers or core_count()
+
+    @cached_property
+    def _compiled(self) -> Compiled:
+        with FIRST_USE:
+            return Compiled(self._graph.model, self._precision, streams=self._workers)
+
+    def cost(self, height: int, width: int, /) -> float:
+        """See `Engine`; in pixels of the fastest width."""
+        pixels = height * width
+        if self._precision == "f32" or "amx_tile" not in processor_features():
+            return pixels
+        return pixels * sum(
+            share * _slowness(width * enlargement, channels)
+            for (channels, enlargement), share in self._graph.work.items()
+        )
 
     def __call__(self, y: NDArray[np.float32], /) -> NDArray[np.float32]:
         """See `Engine`."""
@@ -102,6 +135,15 @@ class OpenVINOEngine:
             return narrow._run(y, take=take)
         height, width = (side * self._graph.scale for side in y.shape)
         return self._compiled(*self._graph.inputs(y), take=lambda result: take(result[0, 0, :height, :width]))
+
+
+def _slowness(width: float, channels: int) -> float:
+    """Of AMX convolutions, by the width of what they make and their channels, in or out; the fastest being 1."""
+    if width <= _FASTEST_WIDTHS or channels < 32:
+        return 1.0
+    if width % 8:
+        return 2.5
+    return 1.3 if channels >= 64 else 1.0
 
 
 def _read_model(path: str | os.PathLike[str]) -> Any:
@@ -137,6 +179,10 @@ class EnlargesFirst:
         self._engine, self._scale = engine, scale
         self.bytes_per_pixel = engine.bytes_per_pixel * scale**2
 
+    def cost(self, height: int, width: int, /) -> float:
+        """See `Engine`."""
+        return self._engine.cost(height * self._scale, width * self._scale)
+
     def __call__(self, y: NDArray[np.float32], /) -> NDArray[np.float32]:
         """See `Engine`."""
         return self._engine(imresize(y, self._scale))
@@ -153,6 +199,10 @@ class LumaEngine:
 
     def __init__(self, enlarge: Callable[[NDArray[np.float32]], NDArray[np.float32]]) -> None:
         self._enlarge = enlarge
+
+    def cost(self, height: int, width: int, /) -> float:
+        """See `Engine`."""
+        return height * width
 
     def __call__(self, y: NDArray[np.float32], /) -> NDArray[np.float32]:
         """See `Engine`."""

@@ -18,6 +18,7 @@ OpenVINO fuses and schedules well, but it takes a convolution as it is written. 
 from __future__ import annotations
 
 import math
+from collections import Counter
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -38,6 +39,8 @@ class LumaGraph:
         scale: how much larger the output is.
         is_residual: the output is what bicubic interpolation lacks; else it is the enlarged luma itself.
         values_per_pixel: numbers that are held at once, at most, for each pixel of the input.
+        work: the share of all multiplications that convolutions make, by their channels, the fewer of those in and
+            out, and by how many times wider their outputs are than the input.
         in_parts: the model takes luma also in two parts, `(1, 2, h, w)`, after itself.
     """
 
@@ -45,6 +48,7 @@ class LumaGraph:
     scale: int
     is_residual: bool
     values_per_pixel: int
+    work: dict[tuple[int, float], float]
     in_parts: bool = False
 
     def inputs(self, y: NDArray[np.float32]) -> list[NDArray[np.float32]]:
@@ -72,7 +76,7 @@ def prepare(model: Any) -> LumaGraph:
     for node in model.get_ordered_ops():
         if node.get_type_name() == "Convolution":
             _widen(node, enlargements)
-    return LumaGraph(model, scale, is_residual, _values_per_pixel(model))
+    return LumaGraph(model, scale, is_residual, _values_per_pixel(model), _work(model))
 
 
 def with_exact_input(graph: LumaGraph) -> LumaGraph:
@@ -136,6 +140,16 @@ def _values_per_pixel(model: Any) -> int:
         most = max(most, alive)
         alive -= sum(size for name, size in sizes.items() if last_use.get(name) == i)
     return -(-most // _SIDE**2)
+
+
+def _work(model: Any) -> dict[tuple[int, float], float]:
+    """See `LumaGraph`."""
+    work = Counter[tuple[int, float]]()
+    for node in _probe(model):
+        if node.get_type_name() == "Convolution":
+            weights, made = node.get_input_shape(1), node.get_output_shape(0)
+            work[min(weights[:2]), made[3] / _SIDE] += math.prod(weights) * math.prod(made[2:])
+    return {kind: multiplications / work.total() for kind, multiplications in work.items()}
 
 
 def _flatten_prelu_slopes(model: Any) -> None:

@@ -60,6 +60,13 @@ def has_int8() -> bool:
 
 
 @lru_cache(maxsize=1)
+def processor_features() -> frozenset[str]:
+    """What Linux says that the processor has, as `avx2` and `amx_bf16`; nothing on other systems."""
+    cpuinfo = Path("/proc/cpuinfo")
+    return frozenset(cpuinfo.read_text(encoding="utf-8").split()) if cpuinfo.exists() else frozenset()
+
+
+@lru_cache(maxsize=1)
 def core_count() -> int:
     """Processor cores that this process may use: those that it may run on, or fewer if its container's share is less.
 

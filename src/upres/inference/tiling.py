@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+
+Cost = Callable[[int, int], float]  # of a run over so many rows and columns, in any unit
+_NARROWEST = 64  # columns of a tile, where there is a choice
+_WIDTH_STEP = 8  # engines are slow for odd widths; heights are all the same to them
 
 
 @dataclass(frozen=True)
@@ -36,7 +41,9 @@ class Tile:
         return rows, columns
 
 
-def split(height: int, width: int, *, halo: int | None, tile: int, workers: int = 1) -> list[Tile]:
+def split(
+    height: int, width: int, *, halo: int | None, tile: int, workers: int = 1, cost: Cost = operator.mul
+) -> list[Tile]:
     """Cut a picture into tiles of nearly equal size, as few and as square as costs the least.
 
     What is computed twice, once for each side of a border, counts, and so does a worker that has nothing to do. All
@@ -48,27 +55,31 @@ def split(height: int, width: int, *, halo: int | None, tile: int, workers: int 
         halo: how far an output looks; None where it looks over the whole picture, which is then one tile.
         tile: a tile contributes at most tile · tile pixels.
         workers: tiles that run at the same time.
+        cost: of what a tile reads; its area if not given.
     """
     if halo is None:
         return [Tile((slice(0, height), slice(0, width)), (slice(0, height), slice(0, width)))]
 
-    def cost(grid: tuple[int, int]) -> tuple[int, int]:
+    def total(grid: tuple[int, int]) -> tuple[float, int]:
         rows, columns = grid
-        pixels_a_tile = _window(height, rows, halo) * _window(width, columns, halo)
-        return -(-rows * columns // workers) * pixels_a_tile, rows * columns
+        a_tile = cost(_window(height, rows, halo), _window(width, columns, halo, step=_WIDTH_STEP))
+        return -(-rows * columns // workers) * a_tile, rows * columns
 
-    rows, columns = min(_grids(height, width, tile, workers), key=cost)
+    rows, columns = min(_grids(height, width, tile, workers), key=total)
     return [
         Tile((kept_rows, kept_columns), (read_rows, read_columns))
         for kept_rows, read_rows in _spans(height, rows, halo)
-        for kept_columns, read_columns in _spans(width, columns, halo)
+        for kept_columns, read_columns in _spans(width, columns, halo, step=_WIDTH_STEP)
     ]
 
 
 def _grids(height: int, width: int, tile: int, workers: int) -> Iterator[tuple[int, int]]:
-    """Numbers of rows and columns whose tiles are small enough, and a few more of each for the workers' sake."""
-    for columns in range(1, min(width, -(-width // tile) + workers) + 1):
-        most_rows = tile * tile // -(-width // columns)
+    """Numbers of rows and columns whose tiles are small enough, and more of each for the workers' and speed's sake.
+
+    Of a picture wider than a tile, no tile is higher than it is wide at most: a strip of the picture is a row of them.
+    """
+    for columns in range(1, min(width, max(-(-width // tile) + workers, width // _NARROWEST)) + 1):
+        most_rows = tile * tile // max(-(-width // columns), min(width, tile))
         if most_rows == 0:
             continue
         least = -(-height // most_rows)
@@ -76,17 +87,18 @@ def _grids(height: int, width: int, tile: int, workers: int) -> Iterator[tuple[i
             yield rows, columns
 
 
-def _spans(length: int, parts: int, halo: int) -> Iterator[tuple[slice, slice]]:
+def _spans(length: int, parts: int, halo: int, *, step: int = 1) -> Iterator[tuple[slice, slice]]:
     """(kept, read) along one side; every read has one length."""
-    step, window = -(-length // parts), _window(length, parts, halo)
-    for start in range(0, length, step):
+    kept, window = -(-length // parts), _window(length, parts, halo, step=step)
+    for start in range(0, length, kept):
         first = min(max(start - halo, 0), length - window)
-        yield slice(start, min(start + step, length)), slice(first, first + window)
+        yield slice(start, min(start + kept, length)), slice(first, first + window)
 
 
-def _window(length: int, parts: int, halo: int) -> int:
-    """What a tile reads along one side; of two tiles, each has a neighbour on one side only."""
-    return min(length, -(-length // parts) + min(parts - 1, 2) * halo)
+def _window(length: int, parts: int, halo: int, *, step: int = 1) -> int:
+    """What a tile reads along one side, a multiple of `step`; of two tiles, each has a neighbour on one side only."""
+    wanted = -(-length // parts) + min(parts - 1, 2) * halo
+    return min(length, -(-wanted // step) * step)
 
 
 def each(tiles: Sequence[Tile], work: Callable[[Tile], None], *, workers: int) -> None:
@@ -108,6 +120,7 @@ def run(
     halo: int | None,
     tile: int,
     workers: int = 1,
+    cost: Cost = operator.mul,
 ) -> NDArray[np.float32]:
     """Run an engine over luma tile by tile; the result equals that of one run over the whole.
 
@@ -118,8 +131,9 @@ def run(
         halo: see `split`.
         tile: see `split`.
         workers: see `split`.
+        cost: see `split`.
     """
-    tiles = split(*y.shape, halo=halo, tile=tile, workers=workers)
+    tiles = split(*y.shape, halo=halo, tile=tile, workers=workers, cost=cost)
     if len(tiles) == 1:
         return engine(y)
     out = np.empty((y.shape[0] * scale, y.shape[1] * scale), np.float32)

@@ -19,7 +19,7 @@ from upres.inference.runtime import FIRST_USE, Precision
 from upres.inference.windows import Windows
 
 DEFAULT_TILE = 512
-_SHAPE_STEP = 16  # engines prepare for each shape anew, so there should be few
+_SHAPE_STEP = 16  # engines prepare for each shape anew, so there should be few; and some are slow for odd widths
 _BICUBIC_HALO = 3
 _MIRRORED = 8  # low-resolution pixels around the picture, for networks that look as far
 _WORTH_CUTTING = 1.04  # what a picture's parts read, over its pixels, up to which one part a core is faster
@@ -64,6 +64,7 @@ class Upscaler:
         self._make_engine, self._make_alone = engine, alone
         self._engines: dict[Precision, Engine] = {}
         self._engines_alone: dict[Precision, Engine] = {}
+        self._used: list[Engine] = []
 
     def __repr__(self) -> str:
         return f"<Upscaler {self.name} ×{self.scale} {self.precision}>"
@@ -85,11 +86,15 @@ class Upscaler:
         """
         if y.ndim != 2 or y.size == 0 or y.dtype.kind != "f":
             raise UsageError(f"luma got {y.dtype} {y.shape}; it takes float (h, w) in [0, 1] with no empty side.")
-        is_cut = self.is_cut(*y.shape)
-        engine = self._engine(precision or self.precision, alone=not is_cut)
+        precision = precision or self.precision
+        height, width = y.shape
+        is_cut = self.is_cut(height, width, precision)
+        engine = self._engine(precision, alone=not is_cut)
         y = np.ascontiguousarray(y, dtype=np.float32)
         workers = self.workers if is_cut else 1
-        large = tiling.run(engine, y, scale=self.scale, halo=self.halo, tile=self.tile, workers=workers)
+        large = tiling.run(
+            engine, y, scale=self.scale, halo=self.halo, tile=self.tile, workers=workers, cost=engine.cost
+        )
         return _back_projected(large, y, self.scale, self.back_projection)
 
     def consistent(self, rounds: int) -> Upscaler:
@@ -111,18 +116,23 @@ class Upscaler:
         other.workers, other._make_alone = 1, None
         return other
 
-    def is_cut(self, height: int, width: int) -> bool:
+    def is_cut(self, height: int, width: int, precision: Precision) -> bool:
         """Whether a picture this large is cut into parts that run side by side; else it has all cores, as one.
 
         A deep network's parts look far into each other: of a small picture, much would be computed twice.
         """
         if self._make_alone is None or self.workers == 1 or height * width > self.tile**2:
             return True
-        parts = tiling.split(height, width, halo=self.halo, tile=self.tile, workers=self.workers)
-        read = sum(
-            (rows.stop - rows.start) * (columns.stop - columns.start) for rows, columns in (p.read for p in parts)
+        cost = self._made(precision).cost
+        parts = tiling.split(height, width, halo=self.halo, tile=self.tile, workers=self.workers, cost=cost)
+        in_parts = sum(
+            cost(rows.stop - rows.start, columns.stop - columns.start) for rows, columns in (p.read for p in parts)
         )
-        return read <= _WORTH_CUTTING * height * width
+        return in_parts <= _WORTH_CUTTING * cost(height, width)
+
+    def cost(self, height: int, width: int, precision: Precision) -> float:
+        """What the network costs on so many low-resolution pixels; see `Engine.cost`."""
+        return self._made(precision).cost(height, width)
 
     def __call__(self, picture: NDArray[Any], /) -> NDArray[Any]:
         """Enlarge a picture.
@@ -155,7 +165,8 @@ class Upscaler:
             of: height and width of the picture.
         """
         halo = self.halo or 0
-        engine = self._engine(self.precision_for(dtype), alone=not self.is_cut(*of))
+        precision = self.precision_for(dtype)
+        engine = self._engine(precision, alone=not self.is_cut(*of, precision))
         return (height + 2 * halo) * (width + 2 * halo) * engine.bytes_per_pixel
 
     def residual(self, y: NDArray[np.float32], precision: Precision, *, alone: bool = False) -> NDArray[np.float32]:
@@ -163,14 +174,21 @@ class Upscaler:
         return self._engine(precision, alone=alone).residual(np.ascontiguousarray(y))
 
     def _engine(self, precision: Precision, *, alone: bool = False) -> Engine:
+        """One that has run before: see `FIRST_USE`."""
+        with FIRST_USE:
+            engine = self._made(precision, alone=alone)
+            if engine not in self._used:
+                engine(np.zeros((16, 16), np.float32))  # as small, any precision runs; see `OpenVINOEngine`
+                self._used.append(engine)
+            return engine
+
+    def _made(self, precision: Precision, *, alone: bool = False) -> Engine:
         engines, make = (self._engines, self._make_engine)
         if alone and self._make_alone is not None:
             engines, make = (self._engines_alone, self._make_alone)
         with FIRST_USE:
             if precision not in engines:
-                engine = make(precision)
-                engine(np.zeros((16, 16), np.float32))  # as small, any precision runs; see `OpenVINOEngine`
-                engines[precision] = engine
+                engines[precision] = make(precision)
             return engines[precision]
 
 
@@ -202,24 +220,38 @@ class Enlarged:
         self._compose = compose.composer(
             upscaler.scale, self.channels - self._has_alpha, np.dtype(np.uint8 if straight else np.float32)
         )
-        self._is_alone = not upscaler.is_cut(*source.size)
+        self._is_alone = not upscaler.is_cut(*source.size, precision)
         self.workers = 1 if self._is_alone else upscaler.workers
         self._whole: NDArray[np.float32] | None = None  # residual of a network that cannot be run in tiles
         self._making_whole = threading.Lock()
+        self.reach = (max(upscaler.halo or 0, _BICUBIC_HALO) + self._margin) * upscaler.scale
+
+    def cost(self, height: int, width: int, /) -> float:
+        """See `Windows`; the network's."""
+        low_height, low_width = (_shape_step(-(-side // self._upscaler.scale)) for side in (height, width))
+        return self._upscaler.cost(low_height, low_width, self._precision)
+
+    @property
+    def _margin(self) -> int:
+        """Low-resolution pixels around a window that back-projection needs the enlargement of."""
+        return _PROJECTION_HALO * self._upscaler.back_projection
 
     def __call__(self, rows: slice, columns: slice, /) -> NDArray[Any]:
         """See `Windows`; colours are clipped to [0, 1]."""
-        scale, halo = self._upscaler.scale, self._upscaler.halo
-        margin = _PROJECTION_HALO * self._upscaler.back_projection
+        scale, halo, margin = self._upscaler.scale, self._upscaler.halo, self._margin
         kept: list[slice] = []  # low-resolution pixels whose enlargement is made
         read: list[slice] = []  # those that it is made from
-        for span, length in zip((rows, columns), self._source.size, strict=True):
+        for span, length, is_columns in zip((rows, columns), self._source.size, (False, True), strict=True):
             keep = slice(max(span.start // scale - margin, 0), min(-(-span.stop // scale) + margin, length))
             kept.append(keep)
             if halo is None:
                 read.append(slice(0, length))
             else:
-                read.append(_widened(keep, max(halo, _BICUBIC_HALO), length, beyond=min(halo, _MIRRORED)))
+                beyond = min(halo, _MIRRORED)
+                frame = slice(-beyond, length + beyond)
+                if is_columns:
+                    frame = slice(-beyond, _shape_step(length + 2 * beyond) - beyond)
+                read.append(_widened(keep, max(halo, _BICUBIC_HALO), frame))
         low = windows.mirrored(self._source, *read, size=self._source.size)
         large = self._enlarge(low, read, kept)
         if large.dtype != np.uint8:
@@ -271,12 +303,16 @@ def _relative(kept: list[slice], read: list[slice]) -> tuple[slice, slice]:
     return rows, columns
 
 
-def _widened(span: slice, halo: int, length: int, *, beyond: int) -> slice:
-    """A span with its halo, moved and cut to reach so far `beyond` the picture at most, its length one of few."""
-    wanted = span.stop - span.start + 2 * halo
-    window = min(-(-wanted // _SHAPE_STEP) * _SHAPE_STEP, length + 2 * beyond)
-    first = min(max(span.start - halo, -beyond), length + beyond - window)
+def _widened(span: slice, halo: int, frame: slice) -> slice:
+    """A span with its halo, moved and cut to lie in the frame, its length one of few."""
+    window = min(_shape_step(span.stop - span.start + 2 * halo), frame.stop - frame.start)
+    first = min(max(span.start - halo, frame.start), frame.stop - window)
     return slice(first, first + window)
+
+
+def _shape_step(length: int) -> int:
+    """A length rounded up to one of few."""
+    return -(-length // _SHAPE_STEP) * _SHAPE_STEP
 
 
 def _back_projected(

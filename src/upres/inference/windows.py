@@ -7,6 +7,7 @@ same part of the whole.
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,7 +21,7 @@ from upres.images.resize import imresize_window
 from upres.inference import tiling
 
 _PEAKS: dict[str, float] = {"uint8": 255, "uint16": 65535, "float32": 1, "float64": 1}
-_READ_AROUND = 32  # pixels of a result that a tile's neighbours compute again, roughly
+_READ_AROUND = 32  # pixels that a tile's neighbours read again, roughly
 _TINY = np.float32(1e-30)
 _LEVELS = 6  # the alpha-weighted means of blocks of 2⁶ × 2⁶ pixels are kept for the whole picture
 
@@ -38,9 +39,28 @@ class Windows(Protocol):
         """From 1 to 4; the last of 2 and of 4 is alpha, not premultiplied."""
         ...
 
+    @property
+    def reach(self) -> int:
+        """How far around a window others are computed with it, in pixels."""
+        ...
+
+    def cost(self, height: int, width: int, /) -> float:
+        """Of a window this large, its surroundings included, in any unit."""
+        ...
+
     def __call__(self, rows: slice, columns: slice, /) -> NDArray[Any]:
         """`(h, w, channels)`, float32 in [0, 1], or the file's own samples from `Samples`."""
         ...
+
+
+class _InMemory:
+    """Windows that cost what they hold."""
+
+    reach = _READ_AROUND
+
+    def cost(self, height: int, width: int, /) -> float:
+        """See `Windows`."""
+        return height * width
 
 
 def mirrored(
@@ -61,7 +81,7 @@ def mirrored(
     return np.pad(window, [*missing, (0, 0)], mode="symmetric") if any(map(any, missing)) else window
 
 
-class Pixels:
+class Pixels(_InMemory):
     """A picture in memory as float32 in [0, 1].
 
     The colours of pixels that can hardly be seen have lent their place to what is near them: premultiplied colours
@@ -112,7 +132,7 @@ class Pixels:
         return _filled(np.concatenate(colours), np.concatenate(alphas), None, -1)
 
 
-class Samples:
+class Samples(_InMemory):
     """A picture in memory as it is: to be copied, or for bicubic interpolation of integers, rounded as MATLAB does."""
 
     def __init__(self, picture: NDArray[Any]) -> None:
@@ -134,6 +154,13 @@ class Resized:
         self.size, self.channels = size, source.channels
         merges = size[0] < source.size[0] or size[1] < source.size[1]
         self._weighs = merges and has_alpha(source.channels)
+        self._ratios = [old / new for old, new in zip(source.size, size, strict=True)]
+        self.reach = math.ceil(source.reach / min(self._ratios))
+
+    def cost(self, height: int, width: int, /) -> float:
+        """See `Windows`; what the other picture's window costs."""
+        rows, columns = self._ratios
+        return self._source.cost(math.ceil(height * rows), math.ceil(width * columns))
 
     def __call__(self, rows: slice, columns: slice, /) -> NDArray[Any]:
         """See `Windows`."""
@@ -166,7 +193,8 @@ def tiles(
 
     As many are computed at the same time as there are workers.
     """
-    cuts = [part.kept for part in tiling.split(*picture.size, halo=_READ_AROUND, tile=tile, workers=workers)]
+    parts = tiling.split(*picture.size, halo=picture.reach, tile=tile, workers=workers, cost=picture.cost)
+    cuts = [part.kept for part in parts]
 
     def compute(cut: tuple[slice, slice]) -> tuple[slice, slice, NDArray[Any]]:
         return *cut, quantised(picture(*cut), dtype)
