@@ -18,7 +18,7 @@ from upres.images import formats, io
 from upres.images.formats import Encoding
 from upres.images.io import Picture
 from upres.images.resize import imresize
-from upres.inference import engines, fidelity
+from upres.inference import engines, enlarging, fidelity, tiling
 from upres.inference.enlarging import Enlarger, Settings, free_memory
 from upres.inference.sizes import Wanted
 
@@ -68,6 +68,19 @@ def test_one_engine_is_compiled_for_a_picture(tmp_path, monkeypatch, model, side
     network.file(tmp_path / "in.png", tmp_path / "out.png", format=PNG)
     assert len(compiled) == 1
     assert upscaler.is_cut(side, side, "f32") is is_cut
+
+
+@pytest.mark.parametrize("size", [(4000, 64), (64, 4000)])
+def test_the_long_tiles_of_narrow_pictures_are_reckoned(size):
+    asked = []
+    large = (2 * size[0], 2 * size[1])
+    side = enlarging._tile(
+        size, 1, np.dtype(np.uint8), large, PNG, lambda h, w: asked.append((h, w)) or 0, lossless=False, workers=2,
+        memory=2_000_000_000,
+    )  # fmt: skip
+    parts = tiling.split(*large, halo=0, tile=side, workers=2)
+    longest = [max(kept.stop - kept.start for kept in sides) for sides in zip(*(p.kept for p in parts), strict=True)]
+    assert all(reckoned >= made for reckoned, made in zip(asked[-1], longest, strict=True))
 
 
 def test_little_memory_changes_no_pixel_and_too_little_is_said(tmp_path, photo):

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -88,25 +87,18 @@ class OpenVINOEngine:
         self._path = path
         self._precision: Precision = precision
         self._graph = graphs.prepare(_read_model(path))
-        if precision == "int8":
-            quantize(self._graph)
-        if precision != "f32" and has_bf16():
-            self._graph = graphs.with_exact_input(self._graph)
-        self.bytes_per_pixel = self._graph.values_per_pixel * (2 if precision == "bf16" else 4)
+        self.bytes_per_pixel = (self._graph.values_per_pixel + 2) * (2 if precision == "bf16" else 4)  # luma in parts
         self._workers = workers or core_count()
-
-    @cached_property
-    def _compiled(self) -> Compiled:
-        with FIRST_USE:
-            return Compiled(self._graph.model, self._precision, streams=self._workers)
+        self._compiled: Compiled | None = None
+        self._for_narrow: OpenVINOEngine | None = None
 
     def cost(self, height: int, width: int, /) -> float:
         """See `Engine`; in pixels of the fastest width."""
         pixels = height * width
         if self._precision == "f32" or "amx_tile" not in processor_features():
             return pixels
-        return pixels * sum(
-            share * _slowness(width * enlargement, channels)
+        return pixels + pixels * sum(
+            share * (_slowness(width * enlargement, channels) - 1)
             for (channels, enlargement), share in self._graph.work.items()
         )
 
@@ -122,19 +114,31 @@ class OpenVINOEngine:
         result = self._run(y)
         return result if self._graph.is_residual else result - imresize(y, self._graph.scale)
 
-    @cached_property
-    def _for_narrow(self) -> OpenVINOEngine:
-        return OpenVINOEngine(self._path, "f32", workers=1)
+    def _compile(self) -> Compiled:
+        with FIRST_USE:
+            if self._compiled is None:
+                if self._precision == "int8":
+                    quantize(self._graph)
+                if self._precision != "f32" and has_bf16():
+                    self._graph = graphs.with_exact_input(self._graph)
+                self._compiled = Compiled(self._graph.model, self._precision, streams=self._workers)
+            return self._compiled
+
+    def _narrow(self) -> OpenVINOEngine:
+        with FIRST_USE:
+            if self._for_narrow is None:
+                self._for_narrow = OpenVINOEngine(self._path, "f32", workers=1)
+                self._for_narrow(np.zeros((1, 1), np.float32))
+            return self._for_narrow
 
     def _run(
         self, y: NDArray[np.float32], *, take: Callable[[NDArray[np.float32]], NDArray[np.float32]] = np.array
     ) -> NDArray[np.float32]:
         if y.shape[1] < _NARROWEST and self._precision != "f32":
-            with FIRST_USE:
-                narrow = self._for_narrow
-            return narrow._run(y, take=take)
+            return self._narrow()._run(y, take=take)
+        compiled = self._compiled or self._compile()
         height, width = (side * self._graph.scale for side in y.shape)
-        return self._compiled(*self._graph.inputs(y), take=lambda result: take(result[0, 0, :height, :width]))
+        return compiled(*self._graph.inputs(y), take=lambda result: take(result[0, 0, :height, :width]))
 
 
 def _slowness(width: float, channels: int) -> float:

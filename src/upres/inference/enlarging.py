@@ -319,7 +319,8 @@ def _tile(
     while True:
         side = int(tile * min(factor, _LARGEST_FACTOR))
         strips = 3 * min(side, size[0]) * max(side, size[1]) * channels * item
-        height, width = min(side, size[0]), min(side, size[1])
+        height = min(size[0], side * side // min(side, size[1]))  # of a narrow picture's tiles, which are long
+        width = min(size[1], side * side // min(side, size[0]))
         pixels = min(side * side, size[0] * size[1])
         read = pixels * max(
             1.0, shape[0] * shape[1] / (size[0] * size[1] * pages)
