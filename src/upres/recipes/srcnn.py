@@ -12,7 +12,9 @@ thousand steps. Cost: 40 minutes on one core with AMX, for 64 patches a step:
 
     upres train srcnn --data PICTURES
 
-`SMALL` is the first paper's SRCNN 9-1-5, a seventh of the weights: `upres train srcnn-915`.
+`SMALL` is the first paper's SRCNN 9-1-5, a seventh of the weights, the same way: `upres train srcnn-915`. It has
+36.18 / 32.38 / 30.21 dB on Set5 for ×2 / ×3 / ×4. The held-out PSNR at ×2 was 31.27, 31.35, 31.46, 31.51, 31.53 and
+31.56 dB after 2, 4, 6, 8, 10 and 18 thousand steps.
 """
 
 from __future__ import annotations
