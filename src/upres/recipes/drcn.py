@@ -7,12 +7,15 @@ diverges. `RECIPE` trains for ×2, ×3 and ×4 together with SOAP. With 256 chan
 starts from `NARROW`, which has 64 and whose recursion grows from 2 to 16: the weights are shared, so what few
 recursions learn serves many. The wide network computes what the narrow one did at first (`upres.networks.widening`).
 
-Expected on Set5 (`paper` protocol): not measured for `RECIPE`; for `NARROW`, whose weights are shipped, 36.77 / 32.85 /
-30.65 dB for ×2 / ×3 / ×4. The paper has 37.63 / 33.82 / 31.53. The narrow one's held-out PSNR at ×2 was 31.41, 31.72,
-31.82, 31.88, 31.89 and 31.90 dB after each thousand steps. Cost: 20 minutes on one core with AMX; 2,500 steps of the
-wide one from there, of 2 patches each, took half an hour more and ended at 31.88: it wants far more pixels a step.
+Expected on Set5 (`paper` protocol): not measured for `RECIPE`; for `NARROW`, whose weights are shipped, 37.08 / 33.16 /
+30.87 dB for ×2 / ×3 / ×4. The paper has 37.63 / 33.82 / 31.53. The narrow one's held-out PSNR at ×2 was 31.41, 31.72,
+31.82, 31.88, 31.89 and 31.90 dB after each thousand steps, and 31.98, 32.04 and 32.07 after each of a second cycle, of
+32 patches a step. Cost: 20 minutes of a core with AMX for the first, an hour and a quarter for the second; 2,500 steps
+of the wide one from the end of the first, of 2 patches each, took half an hour more and ended at 31.88: it wants far
+more pixels a step.
 
     upres train drcn-64 --data PICTURES
+    upres train drcn-64 --data PICTURES --init drcn-64 --batch 32 --steps 3000
     upres train drcn --data PICTURES --init drcn-64
 """
 
