@@ -38,7 +38,7 @@ EngineName = Literal["openvino", "onnxruntime", "torch"]
 _NARROWEST = 8
 # There, its convolutions of 64 channels to 64 take, a pixel, 1.3 times as long for widths of 256 and more as below, and
 # 2 to 3 times as long where those are no multiples of 8 (293 and 413, LapSRN; 262 and 298, VDSR, RED-Net and DRCN).
-# Those of 64 to 32 mind the latter alone (ESPCN, SRCNN); of fewer, neither (FSRCNN).
+# Those of 64 to 32 mind the latter alone (ESPCN, SRCNN); of fewer, neither (FSRCNN). See benchmarks/widths.py.
 _FASTEST_WIDTHS = 254
 
 

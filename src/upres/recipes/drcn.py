@@ -15,7 +15,7 @@ of the wide one from the end of the first, of 2 patches each, took half an hour 
 more pixels a step.
 
     upres train drcn-64 --data PICTURES
-    upres train drcn-64 --data PICTURES --init drcn-64 --batch 32 --steps 3000
+    upres train drcn-64 --data PICTURES --batch 32 --steps 3000 --init first/drcn-64.safetensors
     upres train drcn --data PICTURES --init drcn-64
 """
 
