@@ -315,7 +315,7 @@ def ceiling_runs(precision: Any) -> Iterator[tuple[int, Callable[[], Any]]]:
         for _ in range(8):
             y = op.relu(op.convolution(y, weights(random, channels, channels), [1, 1], [1, 1], [1, 1], [1, 1]))
         y = op.reduce_mean(y, op.constant(np.array([1])), keep_dims=True)
-        graph = LumaGraph(openvino.Model([y], [x]), 1, is_residual=False, values_per_pixel=0)
+        graph = LumaGraph(openvino.Model([y], [x]), 1, is_residual=False, values_per_pixel=0, work={})
         if precision == "int8":
             quantize(graph)
         compiled = Compiled(graph.model, precision, streams=1)
