@@ -76,7 +76,8 @@ def prepare(model: Any) -> LumaGraph:
     for node in model.get_ordered_ops():
         if node.get_type_name() == "Convolution":
             _widen(node, enlargements)
-    return LumaGraph(model, scale, is_residual, _values_per_pixel(model), _work(model))
+    nodes = _probe(model)
+    return LumaGraph(model, scale, is_residual, _values_per_pixel(nodes), _work(nodes))
 
 
 def with_exact_input(graph: LumaGraph) -> LumaGraph:
@@ -129,9 +130,9 @@ def _enlargements(model: Any) -> dict[str, int]:
     return {name: shape[2] // _SIDE for name, shape in shapes.items() if len(shape) == 4}
 
 
-def _values_per_pixel(model: Any) -> int:
-    """The most values that are alive at once when nodes run one after the other, an input pixel."""
-    nodes = [node for node in _probe(model) if node.get_type_name() not in ("Constant", "Convert", "Result")]
+def _values_per_pixel(nodes: list[Any]) -> int:
+    """The most values that are alive at once when a probe's nodes run one after the other, an input pixel."""
+    nodes = [node for node in nodes if node.get_type_name() not in ("Constant", "Convert", "Result")]
     sizes = {node.get_name(): math.prod(node.get_output_shape(0)) for node in nodes}
     last_use = {value.get_node().get_name(): i for i, node in enumerate(nodes) for value in node.input_values()}
     alive = most = 0
@@ -142,10 +143,10 @@ def _values_per_pixel(model: Any) -> int:
     return -(-most // _SIDE**2)
 
 
-def _work(model: Any) -> dict[tuple[int, float], float]:
-    """See `LumaGraph`."""
+def _work(nodes: list[Any]) -> dict[tuple[int, float], float]:
+    """See `LumaGraph`; of a probe's nodes."""
     work = Counter[tuple[int, float]]()
-    for node in _probe(model):
+    for node in nodes:
         if node.get_type_name() == "Convolution":
             weights, made = node.get_input_shape(1), node.get_output_shape(0)
             work[min(weights[:2]), made[3] / _SIDE] += math.prod(weights) * math.prod(made[2:])
