@@ -76,7 +76,7 @@ def split(
 def _grids(height: int, width: int, tile: int, workers: int) -> Iterator[tuple[int, int]]:
     """Numbers of rows and columns whose tiles are small enough, and more of each for the workers' and speed's sake.
 
-    Of a picture wider than a tile, no tile is higher than it is wide at most: a strip of the picture is a row of them.
+    Of a picture wider than `tile`, no tile is higher than that, however narrow: whole strips of it are held in memory.
     """
     for columns in range(1, min(width, max(-(-width // tile) + workers, width // _NARROWEST)) + 1):
         most_rows = tile * tile // max(-(-width // columns), min(width, tile))

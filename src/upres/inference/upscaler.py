@@ -19,10 +19,10 @@ from upres.inference.runtime import FIRST_USE, Precision
 from upres.inference.windows import Windows
 
 DEFAULT_TILE = 512
-_SHAPE_STEP = 16  # engines prepare for each shape anew, so there should be few; and some are slow for odd widths
+_SHAPE_STEP = 16  # engines prepare for each shape anew, so there should be few; odd widths are slow
 _BICUBIC_HALO = 3
 _MIRRORED = 8  # low-resolution pixels around the picture, for networks that look as far
-_WORTH_CUTTING = 1.04  # what a picture's parts read, over its pixels, up to which one part a core is faster
+_WORTH_CUTTING = 1.04  # what a picture's parts cost, over the whole's cost, up to which one part a core is faster
 _PROJECTION_HALO = 5  # how far one round of back-projection looks: two pixels down, two up, one for rounding
 
 
