@@ -5,7 +5,8 @@ B alike. So luma from a network beside Cb and Cr from bicubic interpolation is, 
 
     bicubic(rgb) + 255/219 · (luma − bicubic(luma))
 
-and nothing has to be converted to YCbCr and back. OpenVINO compiles it, in float32.
+and nothing has to be converted to YCbCr and back. OpenVINO compiles it, in float32: a convolution whose outputs are the
+s² pixels that each pixel becomes, in all colours, as planes. NumPy interleaves them, five times as fast as OpenVINO would.
 """
 
 from __future__ import annotations
@@ -34,11 +35,22 @@ class Composer:
     """
 
     def __init__(self, scale: int, channels: int, dtype: np.dtype[Any]) -> None:
+        self._scale, self._channels, self._dtype = scale, channels, dtype
         self._compiled = Compiled(_model(scale, channels, dtype), "f32", streams=core_count())
 
     def __call__(self, picture: NDArray[np.float32], residual: NDArray[np.float32]) -> NDArray[Any]:
         """Picture in [0, 1] with a border, `(h + 4, w + 4, c)`, and residual `(s·h, s·w)` → `(s·h, s·w, c)`."""
-        return self._compiled(np.ascontiguousarray(picture)[None], np.ascontiguousarray(residual)[None, None])[0]
+        planes = np.ascontiguousarray(picture.transpose(2, 0, 1))
+        return self._compiled(planes[None], np.ascontiguousarray(residual)[None, None], take=self._interleaved)
+
+    def _interleaved(self, planes: NDArray[np.float32]) -> NDArray[Any]:
+        """`(1, s² · c, h, w)` → `(s·h, s·w, c)`."""
+        scale, channels = self._scale, self._channels
+        _, _, height, width = planes.shape
+        result = np.empty((height * scale, width * scale, channels), self._dtype)
+        for plane, (row, column, channel) in zip(planes[0], np.ndindex(scale, scale, channels), strict=True):
+            result[row::scale, column::scale, channel] = plane
+        return result
 
 
 def composer(scale: int, channels: int, dtype: np.dtype[Any]) -> Composer:
@@ -62,30 +74,39 @@ def with_border(picture: NDArray[np.float32], kept: tuple[slice, slice]) -> NDAr
 
 
 def _model(scale: int, channels: int, dtype: np.dtype[Any]) -> Any:
+    """Picture `(1, c, h + 4, w + 4)` and residual `(1, 1, s·h, s·w)` → planes `(1, s² · c, h, w)`, float32.
+
+    Those of `uint8` hold what only has to be truncated.
+    """
     import openvino
     from openvino import opset13 as op
 
-    picture: Any = op.parameter([1, -1, -1, channels], np.float32)
+    white = np.float32(255 if dtype == np.uint8 else 1)
+    picture: Any = op.parameter([1, channels, -1, -1], np.float32)
     residual: Any = op.parameter([1, 1, -1, -1], np.float32)
-    planes: Any = op.transpose(picture, op.constant(np.array([0, 3, 1, 2])))
-    phases: Any = op.group_convolution(planes, op.constant(_kernels(scale, channels)), [1, 1], [0, 0], [0, 0], [1, 1])
-    enlarged: Any = op.depth_to_space(phases, "depth_first", scale) if scale > 1 else phases
-    enlarged = op.add(enlarged, op.multiply(residual, op.constant(np.float32(_GAIN))))
+    none = ([0, 0], [0, 0], [1, 1])  # padding before and after, dilation
+    enlarged: Any = op.convolution(picture, op.constant(white * _bicubic(scale, channels)), [1, 1], *none)
+    added: Any = op.convolution(residual, op.constant(white * _spread(scale, channels)), [scale, scale], *none)
+    result: Any = op.add(added, enlarged)
     if dtype == np.uint8:
-        levels: Any = op.multiply(op.clamp(enlarged, 0.0, 1.0), op.constant(np.float32(255)))
-        enlarged = op.convert(op.floor(op.add(levels, op.constant(np.float32(0.5)))), "u8")
-    result: Any = op.transpose(enlarged, op.constant(np.array([0, 2, 3, 1])))
+        result = op.clamp(op.add(result, op.constant(np.float32(0.5))), 0.5, 255.5)
     make: Any = openvino.Model
     return make([result], [picture, residual])
 
 
-def _kernels(scale: int, channels: int) -> NDArray[np.float32]:
-    """MATLAB's bicubic enlargement by a whole factor as one 5×5 kernel for each phase: `(c, s², 1, 5, 5)`."""
+def _bicubic(scale: int, channels: int) -> NDArray[np.float32]:
+    """MATLAB's bicubic enlargement by a whole factor as 5×5 kernels, `(s² · c, c, 5, 5)`."""
     middle = 4  # of nine inputs: far enough from the edges
     index, weights = contributions(9, 9 * scale, scale)
     taps = np.zeros((scale, 5))
     for phase in range(scale):
         row = middle * scale + phase
         np.add.at(taps[phase], (index[row] - middle + BORDER)[weights[row] != 0], weights[row][weights[row] != 0])
-    kernels = np.einsum("pi,qj->pqij", taps, taps).reshape(1, scale**2, 1, 5, 5)
-    return np.repeat(kernels, channels, axis=0).astype(np.float32)
+    kernels = np.einsum("pi,qj,cd->pqcdij", taps, taps, np.eye(channels))
+    return kernels.reshape(scale**2 * channels, channels, 5, 5).astype(np.float32)
+
+
+def _spread(scale: int, channels: int) -> NDArray[np.float32]:
+    """Kernels `(s² · c, 1, s, s)` that give each colour of each of a pixel's s² pixels what its luma lacks."""
+    kernels = np.einsum("pi,qj,c->pqcij", np.eye(scale), np.eye(scale), np.full(channels, _GAIN))
+    return kernels.reshape(scale**2 * channels, 1, scale, scale).astype(np.float32)
