@@ -114,7 +114,6 @@ FORMATS = (
 )
 SUFFIXES = tuple(suffix for format in FORMATS for suffix in format.suffixes)
 _DEFAULT_QUALITY: dict[str, int] = {"jpeg": 95, "webp": 95, "avif": 85}
-_LARGE_JPEG = 100_000_000  # bytes; libjpeg keeps twice as many to fit its code to the picture, for some 3 % of the file
 _LARGE_TIFF = 3 * 2**30  # bytes; offsets in a TIFF file have 32 bits, in a BigTIFF 64
 _EFFORTS: dict[str, range] = {"png": range(10), "webp": range(7), "avif": range(10), "gif": range(1, 11)}
 
@@ -185,7 +184,7 @@ class Encoding:
         effort = {} if self.effort is None else {"effort": self.effort}
         match format.name:
             case "jpeg":
-                return {**quality, "optimize_coding": raw_bytes < _LARGE_JPEG}
+                return quality
             case "png":
                 return {"compression": 3 if self.effort is None else self.effort, "filter": "up"}
             case "tiff":
