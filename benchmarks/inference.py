@@ -50,7 +50,7 @@ from rich.table import Table
 import upres
 from upres.images.resize import imresize
 from upres.inference.engines import Engine, EnlargesFirst, OnnxRuntimeEngine, OpenVINOEngine
-from upres.inference.graphs import LumaGraph
+from upres.inference.graphs import Interface, LumaGraph
 from upres.inference.quantize import quantize
 from upres.inference.runtime import Compiled, core, core_count, has_bf16, has_int8
 from upres.inference.upscaler import Upscaler
@@ -315,7 +315,7 @@ def ceiling_runs(precision: Any) -> Iterator[tuple[int, Callable[[], Any]]]:
         for _ in range(8):
             y = op.relu(op.convolution(y, weights(random, channels, channels), [1, 1], [1, 1], [1, 1], [1, 1]))
         y = op.reduce_mean(y, op.constant(np.array([1])), keep_dims=True)
-        graph = LumaGraph(openvino.Model([y], [x]), 1, is_residual=False, values_per_pixel=0, work={})
+        graph = LumaGraph(openvino.Model([y], [x]), Interface(scale=1, is_residual=False, values_per_pixel=0, work={}))
         if precision == "int8":
             quantize(graph)
         compiled = Compiled(graph.model, precision, streams=1)

@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+
+from upres.inference import caching
 
 REPOSITORY = Path(__file__).parent.parent
 SHARED = REPOSITORY.parent / "shared"
@@ -19,6 +22,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         for item in items:
             if "slow" in item.keywords:
                 item.add_marker(pytest.mark.skip(reason="takes minutes; --slow runs it"))
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _compiled_models_apart(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The user's own are left alone, and those that the tests find were compiled by the tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(caching.VARIABLE, str(tmp_path_factory.mktemp("compiled")))
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -677,6 +677,7 @@ def test_doctor_names_processor_engines_and_speed():
     assert (done.returncode, done.stderr) == (0, "")
     assert "of its cores for this process" in done.stdout
     assert re.search(r"engine openvino: \d", done.stdout)
+    assert re.search(r"compiled networks: \d+\.\d MB of at most 100 in .", done.stdout)
     speeds = re.findall(r"  (fsrcnn|espcn), (?:bf16|f32|int8): (\d+\.\d)", done.stdout)
     assert [name for name, _ in speeds] == ["fsrcnn", "fsrcnn", *["espcn"] * (1 + has_int8())]
     assert all(float(speed) > 0 for _, speed in speeds)

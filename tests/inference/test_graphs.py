@@ -89,8 +89,8 @@ def test_the_last_convolution_fills_a_register_where_that_pays(name, scale, chan
 def test_shipped_networks_run_without_the_bicubic_picture(record):
     graph = graphs.prepare(core().read_model(str(record.onnx)))
     # LapSRN learns how to enlarge the picture; DRCN weighs it with each recursion's residual.
-    assert graph.is_residual == (record.name not in ("lapsrn", "drcn-64"))
-    assert graph.scale == (1 if record.enlarges_first else record.scale)
+    assert graph.interface.is_residual == (record.name not in ("lapsrn", "drcn-64"))
+    assert graph.interface.scale == (1 if record.enlarges_first else record.scale)
 
 
 @pytest.mark.parametrize("name", ["vdsr", "red", "lapsrn"])
@@ -100,12 +100,14 @@ def test_luma_in_two_parts_is_the_same_luma(name, photo):
     y = (photo[40:100, 60:140, 1] / 255).astype(np.float32)
     plain, parted = graphs.prepare(core().read_model(path)), graphs.prepare(core().read_model(path))
     parted = graphs.with_exact_input(parted)
-    assert (plain.in_parts, parted.in_parts) == (False, True)
-    expected, result = (Compiled(graph.model, "f32", streams=1)(*graph.inputs(y)) for graph in (plain, parted))
+    assert (plain.interface.in_parts, parted.interface.in_parts) == (False, True)
+    expected, result = (
+        Compiled(graph.model, "f32", streams=1)(*graph.interface.inputs(y)) for graph in (plain, parted)
+    )
     np.testing.assert_allclose(result, expected, atol=1e-5)
     if has_bf16():
         errors = [
-            np.abs(Compiled(graph.model, "bf16", streams=1)(*graph.inputs(y)) - expected).mean()
+            np.abs(Compiled(graph.model, "bf16", streams=1)(*graph.interface.inputs(y)) - expected).mean()
             for graph in (plain, parted)
         ]
         assert errors[1] < 0.8 * errors[0]
@@ -120,4 +122,4 @@ def test_small_networks_keep_their_first_layer(name):
 @pytest.mark.parametrize(("name", "values"), [("espcn", 64 + 64), ("fsrcnn", 56 + 56), ("srcnn", 64 + 64)])
 def test_what_is_held_at_once_are_the_two_widest_layers(name, values):
     graph = graphs.prepare(core().read_model(str(catalog.find(name, 2).onnx)))
-    assert graph.values_per_pixel == values
+    assert graph.interface.values_per_pixel == values

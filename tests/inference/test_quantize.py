@@ -68,7 +68,9 @@ def test_channels_of_different_width_are_each_rounded_in_their_own_range():
     sums[0, :, 1, 1] = 1 / widths
     summed = opset13.convolution(spread, sums, [1, 1], [1, 1], [1, 1], [1, 1])
     last = opset13.convolution(summed, np.ones((1, 1, 1, 1), np.float32), [1, 1], [0, 0], [0, 0], [1, 1])
-    graph = graphs.LumaGraph(Model([last], [luma]), 2, False, 3, work={})
+    graph = graphs.LumaGraph(
+        Model([last], [luma]), graphs.Interface(scale=2, is_residual=False, values_per_pixel=3, work={})
+    )
     quantize.quantize(graph)
     rounded = [node for node in graph.model.get_ops() if node.get_type_name() == "FakeQuantize"]
     assert len(rounded) == 2  # what the second convolution reads, and its weights; the first and the last are left

@@ -27,6 +27,7 @@ _TEST_SECONDS = 1.2
 
 def doctor() -> None:
     """Print what this machine has, what upres makes of it, and a speed test of 5 seconds."""
+    from upres.inference import caching
     from upres.inference.enlarging import free_memory
     from upres.inference.runtime import core, core_count, has_int8
 
@@ -40,6 +41,8 @@ def doctor() -> None:
     print(f"pictures: libvips {_libvips()}")
     default: Any = upres.load(upres.DEFAULT_MODEL, 2)
     print(f"by default: {default.explain()}")
+    kept = sum(path.stat().st_size for path in caching.entries()) / 1e6
+    print(f"compiled networks: {kept:.1f} MB of at most {caching.MOST_BYTES / 1e6:.0f} in {caching.folder()}")
     print(f"speed of networks alone, ×2 of {_TEST_SIZE[1]}×{_TEST_SIZE[0]}, in megapixels of the result a second:")
     tested: list[Any] = [default, upres.load(upres.DEFAULT_MODEL, 2, precision="f32"), upres.load("espcn", 2)]
     if has_int8():

@@ -5,6 +5,7 @@ OpenVINO is the default on a CPU; ONNX Runtime is the portable one; PyTorch runs
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -15,7 +16,7 @@ from numpy.typing import NDArray
 
 from upres.errors import MissingExtraError, UsageError, WeightsError
 from upres.images.resize import imresize
-from upres.inference import graphs
+from upres.inference import caching, graphs
 from upres.inference.quantize import quantize
 from upres.inference.runtime import (
     FIRST_USE,
@@ -40,6 +41,7 @@ _NARROWEST = 8
 # 2 to 3 times as long where those are no multiples of 8 (293 and 413, LapSRN; 262 and 298, VDSR, RED-Net and DRCN).
 # Those of 64 to 32 mind the latter alone (ESPCN, SRCNN); of fewer, neither (FSRCNN). See benchmarks/widths.py.
 _FASTEST_WIDTHS = 254
+_KEY_OF_WEIGHTS_ELSEWHERE = b"location"  # ONNX's word for the path of a file that holds a tensor's values
 
 
 class Engine(Protocol):
@@ -86,9 +88,16 @@ class OpenVINOEngine:
                 raise UsageError(f"precision {name} was asked for; this processor lacks it, so use f32 or auto.")
         self._path = path
         self._precision: Precision = precision
-        self._graph = graphs.prepare(_read_model(path))
-        self.bytes_per_pixel = (self._graph.values_per_pixel + 2) * (2 if precision == "bf16" else 4)  # luma in parts
-        self._workers = workers or core_count()
+        self._kept = caching.Kept(_parts_of_key(path), precision, streams=workers or core_count())
+        self._graph: graphs.LumaGraph | None = None
+        if self._kept.facts is None:
+            self._graph = graphs.prepare(_read_model(path))
+            self._interface = self._graph.interface
+        else:
+            self._interface = graphs.Interface.from_facts(self._kept.facts)
+        luma_in_parts = 2
+        values = self._interface.values_per_pixel + luma_in_parts
+        self.bytes_per_pixel = values * (2 if precision == "bf16" else 4)
         self._compiled: Compiled | None = None
         self._for_narrow: OpenVINOEngine | None = None
 
@@ -99,30 +108,35 @@ class OpenVINOEngine:
             return pixels
         return pixels + pixels * sum(
             share * (_slowness(width * enlargement, channels) - 1)
-            for (channels, enlargement), share in self._graph.work.items()
+            for (channels, enlargement), share in self._interface.work.items()
         )
 
     def __call__(self, y: NDArray[np.float32], /) -> NDArray[np.float32]:
         """See `Engine`."""
-        if not self._graph.is_residual:
+        if not self._interface.is_residual:
             return self._run(y)
-        large = imresize(y, self._graph.scale)
+        large = imresize(y, self._interface.scale)
         return self._run(y, take=lambda residual: np.add(large, residual, out=large))
 
     def residual(self, y: NDArray[np.float32], /) -> NDArray[np.float32]:
         """See `Engine`."""
         result = self._run(y)
-        return result if self._graph.is_residual else result - imresize(y, self._graph.scale)
+        return result if self._interface.is_residual else result - imresize(y, self._interface.scale)
 
     def _compile(self) -> Compiled:
         with FIRST_USE:
             if self._compiled is None:
-                if self._precision == "int8":
-                    quantize(self._graph)
-                if self._precision != "f32" and has_bf16():
-                    self._graph = graphs.with_exact_input(self._graph)
-                self._compiled = Compiled(self._graph.model, self._precision, streams=self._workers)
+                self._compiled = self._kept.compiled(self._make)
             return self._compiled
+
+    def _make(self) -> tuple[Any, dict[str, Any]]:
+        graph = self._graph or graphs.prepare(_read_model(self._path))
+        if self._precision == "int8":
+            quantize(graph)
+        if self._precision != "f32" and has_bf16():
+            graph = graphs.with_exact_input(graph)
+        self._interface, self._graph = graph.interface, None
+        return graph.model, graph.interface.facts()
 
     def _narrow(self) -> OpenVINOEngine:
         with FIRST_USE:
@@ -137,8 +151,8 @@ class OpenVINOEngine:
         if y.shape[1] < _NARROWEST and self._precision != "f32":
             return self._narrow()._run(y, take=take)
         compiled = self._compiled or self._compile()
-        height, width = (side * self._graph.scale for side in y.shape)
-        return compiled(*self._graph.inputs(y), take=lambda result: take(result[0, 0, :height, :width]))
+        height, width = (side * self._interface.scale for side in y.shape)
+        return compiled(*self._interface.inputs(y), take=lambda result: take(result[0, 0, :height, :width]))
 
 
 def _slowness(width: float, channels: int) -> float:
@@ -148,6 +162,15 @@ def _slowness(width: float, channels: int) -> float:
     if width % 8:
         return 2.5
     return 1.3 if channels >= 64 else 1.0
+
+
+def _parts_of_key(path: str | os.PathLike[str]) -> list[Any] | None:
+    """What tells a model from others; None for a file that does not hold all of it, or that is not there."""
+    try:
+        content = Path(path).read_bytes()
+    except OSError:
+        return None
+    return None if _KEY_OF_WEIGHTS_ELSEWHERE in content else ["network", hashlib.blake2b(content).hexdigest()]
 
 
 def _read_model(path: str | os.PathLike[str]) -> Any:

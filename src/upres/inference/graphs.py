@@ -30,21 +30,19 @@ _SMALL_SHARE = 0.05  # of a network's weights: of a larger first convolution, a 
 _LANES = 16  # output channels that one AVX-512 register holds in float32, which convolutions accumulate in
 
 
-@dataclass(frozen=True)
-class LumaGraph:
-    """An OpenVINO model from luma `(1, 1, h, w)` to `(1, 1, H, W)`, and how to read what comes out.
+@dataclass(frozen=True, kw_only=True)
+class Interface:
+    """How luma goes into a model and comes out, and what that costs.
 
     Attributes:
-        model: the model. H and W may exceed `scale` · h and `scale` · w; what exceeds is to be cut off.
         scale: how much larger the output is.
         is_residual: the output is what bicubic interpolation lacks; else it is the enlarged luma itself.
-        values_per_pixel: numbers that are held at once, at most, for each pixel of the input.
+        values_per_pixel: numbers that are held at once, at most, for each pixel of the input; without its parts.
         work: the share of all multiplications that convolutions make, by their channels, the fewer of those in and
             out, and by how many times wider their outputs are than the input.
         in_parts: the model takes luma also in two parts, `(1, 2, h, w)`, after itself.
     """
 
-    model: Any
     scale: int
     is_residual: bool
     values_per_pixel: int
@@ -55,6 +53,30 @@ class LumaGraph:
         """What the model takes for luma `(h, w)`."""
         luma = y[None, None]
         return [luma, _parts(y)[None]] if self.in_parts else [luma]
+
+    def facts(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return vars(self) | {"work": [[*kind, share] for kind, share in self.work.items()]}
+
+    @staticmethod
+    def from_facts(facts: dict[str, Any]) -> Interface:
+        """What `facts` gave."""
+        work = {(channels, enlargement): share for channels, enlargement, share in facts["work"]}
+        others = {name: value for name, value in facts.items() if name != "work"}
+        return Interface(work=work, **others)
+
+
+@dataclass(frozen=True)
+class LumaGraph:
+    """An OpenVINO model from luma `(1, 1, h, w)` to `(1, 1, H, W)`, and how to use it.
+
+    Attributes:
+        model: the model. H and W may exceed `scale` · h and `scale` · w; what exceeds is to be cut off.
+        interface: how to use it.
+    """
+
+    model: Any
+    interface: Interface
 
 
 def prepare(model: Any) -> LumaGraph:
@@ -77,7 +99,15 @@ def prepare(model: Any) -> LumaGraph:
         if node.get_type_name() == "Convolution":
             _widen(node, enlargements)
     nodes = _probe(model)
-    return LumaGraph(model, scale, is_residual, _values_per_pixel(nodes), _work(nodes))
+    return LumaGraph(
+        model,
+        Interface(
+            scale=scale,
+            is_residual=is_residual,
+            values_per_pixel=_values_per_pixel(nodes),
+            work=_work(nodes),
+        ),
+    )
 
 
 def with_exact_input(graph: LumaGraph) -> LumaGraph:
@@ -103,7 +133,7 @@ def with_exact_input(graph: LumaGraph) -> LumaGraph:
         node.input(1).replace_source_output(opset13.constant(np.repeat(weights, 2, axis=1)).output(0))
         make: Any = openvino.Model
         model = make(graph.model.get_results(), [luma, parts])
-        return replace(graph, model=model, values_per_pixel=graph.values_per_pixel + 2, in_parts=True)
+        return LumaGraph(model, replace(graph.interface, in_parts=True))
     return graph
 
 

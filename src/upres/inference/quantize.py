@@ -123,7 +123,7 @@ def _ranges(graph: graphs.LumaGraph, names: list[str]) -> dict[str, tuple[NDArra
     probe = Compiled(make([opset13.concat(extremes, 0)], model.get_parameters()), "f32", streams=1)
     leaves = dead_leaves(2 * _SIDE)
     pictures = (imresize(leaves, 0.5), (leaves[::2, ::2] > 0.5).astype(np.float32))
-    if graph.scale == 1:  # the network wants luma that bicubic interpolation has enlarged
+    if graph.interface.scale == 1:  # the network wants luma that bicubic interpolation has enlarged
         pictures = tuple(imresize(picture[: _SIDE // 2, : _SIDE // 2], 2) for picture in pictures)
     soft, hard = (probe(picture[None, None].astype(np.float32)) for picture in pictures)
     counts = [nodes[name].get_output_partial_shape(0)[1].get_length() for name in distinct]

@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable
 from functools import lru_cache
+from io import BytesIO
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -94,11 +95,14 @@ class Compiled:
     """A model compiled for the CPU; as many calls as it has streams run at once, further threads wait.
 
     Args:
-        model: an `openvino.Model` with one output. One whose shapes are free prepares for each shape when it first
-            comes.
+        model: an `openvino.Model` with one output, or what `exported` gave of it. One whose shapes are free prepares
+            for each shape when it first comes.
         precision: of the arithmetic; for int8, which the model itself has to ask for, of what it leaves in floating
             point: bf16 where the processor has it.
         streams: calls at once; each has an equal share of the cores.
+
+    Raises:
+        RuntimeError: bytes that this OpenVINO did not export.
     """
 
     def __init__(self, model: Any, precision: Precision, *, streams: int) -> None:
@@ -108,10 +112,17 @@ class Compiled:
             "NUM_STREAMS": streams,
             "INFERENCE_NUM_THREADS": core_count(),
         }
-        compiled = core().compile_model(model, "CPU", options)
+        make = core().import_model if isinstance(model, bytes) else core().compile_model
+        self._model = make(BytesIO(model) if isinstance(model, bytes) else model, "CPU", options)
         self._idle: queue.LifoQueue[Any] = queue.LifoQueue()
         for _ in range(streams):
-            self._idle.put(compiled.create_infer_request())
+            self._idle.put(self._model.create_infer_request())
+
+    def exported(self) -> bytes:
+        """The compiled model, for another process of the same processor and OpenVINO."""
+        stream = BytesIO()
+        self._model.export_model(stream)
+        return stream.getvalue()
 
     def __call__(self, *inputs: NDArray[Any], take: Callable[[NDArray[Any]], T] = np.array) -> T:
         """Run the model.

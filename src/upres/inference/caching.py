@@ -1,0 +1,142 @@
+"""Compiled models on disk, so that the next process need not read, rewrite and compile them again.
+
+An entry is one file: a digest of what follows, a line of JSON, and what OpenVINO exports. It appears whole, so several
+processes may write the same one; a damaged one is as good as none. Those that were not used for longest make room.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from contextlib import suppress
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from upres.errors import OutputError
+from upres.files import remove_unfinished, whole_file
+from upres.inference.runtime import Compiled, Precision, core, core_count, processor_features
+
+VARIABLE = "UPRES_CACHE"
+MOST_BYTES = 100_000_000
+_SUFFIX = ".compiled"
+_DIGEST_BYTES = 32
+
+
+class Entry(NamedTuple):
+    """What is kept of a compiled model.
+
+    Attributes:
+        facts: whatever else its user wants to know of it, as JSON.
+        blob: OpenVINO's export.
+    """
+
+    facts: dict[str, Any]
+    blob: bytes
+
+
+def folder() -> Path | None:
+    """Where entries are kept: what `UPRES_CACHE` names, None if it is empty; else the user's cache folder."""
+    named = os.environ.get(VARIABLE)
+    if named is not None:
+        return Path(named) if named else None
+    import platformdirs
+
+    return platformdirs.user_cache_path("upres", appauthor=False)
+
+
+def entries() -> list[Path]:
+    """The files of all entries, the one used last first."""
+    where = folder()
+    used: list[tuple[float, Path]] = []
+    for path in where.glob(f"*{_SUFFIX}") if where is not None else ():
+        with suppress(OSError):  # another process took it away
+            used.append((path.stat().st_mtime, path))
+    return [path for _, path in sorted(used, reverse=True)]
+
+
+class Kept:
+    """A model that is compiled once for all processes.
+
+    Args:
+        parts: all that decides what is compiled, besides upres, OpenVINO and the processor; None for what is not kept.
+        precision: as `Compiled` takes it.
+        streams: as `Compiled` takes it.
+
+    Attributes:
+        facts: those of the entry; None where there is none.
+    """
+
+    def __init__(self, parts: list[Any] | None, precision: Precision, *, streams: int) -> None:
+        self._precision: Precision = precision
+        self._streams = streams
+        self._path = None if parts is None else _path([*parts, precision, streams])
+        self._entry = None if self._path is None else _load(self._path)
+        self.facts = self._entry.facts if self._entry else None
+
+    def compiled(self, make: Callable[[], tuple[Any, dict[str, Any]]]) -> Compiled:
+        """The model, compiled; `make` makes it, and the facts to keep with it, where no entry has it."""
+        if self._entry is not None:
+            with suppress(RuntimeError):  # this OpenVINO cannot read it after all
+                return Compiled(self._entry.blob, self._precision, streams=self._streams)
+        model, facts = make()
+        made = Compiled(model, self._precision, streams=self._streams)
+        if self._path is not None:
+            with suppress(RuntimeError):  # this OpenVINO cannot export it
+                _save(self._path, Entry(facts, made.exported()))
+        return made
+
+
+def _path(parts: list[Any]) -> Path | None:
+    where = folder()
+    if where is None:
+        return None
+    key = hashlib.blake2b(_surroundings(), digest_size=16)
+    key.update(repr(parts).encode())
+    return where / f"{key.hexdigest()}{_SUFFIX}"
+
+
+@lru_cache(maxsize=1)
+def _surroundings() -> bytes:
+    """What decides the outcome of compiling any model: our own code, OpenVINO, the processor."""
+    processor = [core().get_property("CPU", name) for name in ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES")]
+    versions = core().get_versions("CPU")["CPU"].build_number
+    total = hashlib.blake2b(repr((versions, processor, sorted(processor_features()), core_count())).encode())
+    for path in sorted(Path(__file__).parent.glob("*.py")):
+        total.update(path.read_bytes())
+    return total.digest()
+
+
+def _load(path: Path) -> Entry | None:
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    digest, rest = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
+    if _digest(rest) != digest:
+        return None
+    with suppress(OSError):  # a folder that may only be read
+        os.utime(path)
+    facts, _, blob = rest.partition(b"\n")
+    return Entry(json.loads(facts), blob)
+
+
+def _save(path: Path, entry: Entry) -> None:
+    """Keep an entry, if the disk lets us, and remove what exceeds the bound."""
+    content = json.dumps(entry.facts).encode() + b"\n" + entry.blob
+    with suppress(OSError, OutputError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        remove_unfinished(path.parent)
+        with whole_file(path) as temporary:
+            temporary.write_bytes(_digest(content) + content)
+        total = 0
+        for used in entries():
+            total += used.stat().st_size
+            if total > MOST_BYTES:
+                used.unlink(missing_ok=True)
+
+
+def _digest(content: bytes) -> bytes:
+    return hashlib.blake2b(content, digest_size=_DIGEST_BYTES).digest()

@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import hashlib
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from upres.inference import caching, engines, graphs
+from upres.inference.engines import OpenVINOEngine
+from upres.inference.runtime import has_bf16, has_int8
+from upres.weights import catalog
+
+Y = np.random.default_rng(0).random((40, 50), np.float32)
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setenv(caching.VARIABLE, str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def _onnx(name, scale=2):
+    return str(catalog.find(name, scale).onnx)
+
+
+@pytest.mark.parametrize("precision", ["f32", "bf16", "int8"])
+@pytest.mark.parametrize("name", ["fsrcnn", "vdsr", "lapsrn"])
+def test_the_next_engine_neither_reads_nor_compiles_and_is_the_same(name, precision, monkeypatch):
+    if (precision == "bf16" and not has_bf16()) or (precision == "int8" and not has_int8()):
+        pytest.skip(f"this processor has no {precision}")
+    first = OpenVINOEngine(_onnx(name), precision, workers=1)
+    residual, whole = first.residual(Y), first(Y)
+
+    def refuse(*_):
+        raise AssertionError
+
+    monkeypatch.setattr(graphs, "prepare", refuse)
+    monkeypatch.setattr(engines, "quantize", refuse)
+    second = OpenVINOEngine(_onnx(name), precision, workers=1)
+    assert second.bytes_per_pixel == first.bytes_per_pixel
+    assert second.cost(300, 413) == first.cost(300, 413)
+    np.testing.assert_array_equal(second.residual(Y), residual)
+    np.testing.assert_array_equal(second(Y), whole)
+
+
+def test_weights_and_streams_have_their_own_entries(folder):
+    for name, workers in (("fsrcnn", 1), ("fsrcnn", 2), ("espcn", 1)):
+        OpenVINOEngine(_onnx(name), workers=workers)(Y)
+    assert len(list(folder.iterdir())) == 3
+
+
+@pytest.mark.parametrize("damage", [lambda content: b"", lambda content: content[:-9] + b"\0" * 9])
+def test_a_damaged_entry_is_as_good_as_none(damage, folder):
+    expected = OpenVINOEngine(_onnx("fsrcnn"), workers=1)(Y)
+    (path,) = folder.iterdir()
+    whole = path.read_bytes()
+    path.write_bytes(damage(whole))
+    np.testing.assert_array_equal(OpenVINOEngine(_onnx("fsrcnn"), workers=1)(Y), expected)
+    assert path.stat().st_size == len(whole)
+
+
+def test_what_openvino_cannot_read_is_compiled_again(folder):
+    expected = OpenVINOEngine(_onnx("fsrcnn"), workers=1)(Y)
+    (path,) = folder.iterdir()
+    facts = path.read_bytes()[32:].partition(b"\n")[0] + b"\nof another OpenVINO"
+    path.write_bytes(hashlib.blake2b(facts, digest_size=32).digest() + facts)
+    np.testing.assert_array_equal(OpenVINOEngine(_onnx("fsrcnn"), workers=1)(Y), expected)
+
+
+def test_what_was_not_used_for_longest_makes_room(folder, monkeypatch):
+    for age, name in ((300, "espcn"), (200, "fsrcnn"), (100, "fsrcnn-s")):
+        before = set(folder.iterdir()) if folder.exists() else set()
+        OpenVINOEngine(_onnx(name), workers=1)(Y)
+        (added,) = set(folder.iterdir()) - before
+        then = added.stat().st_mtime - age
+        os.utime(added, (then, then))
+    OpenVINOEngine(_onnx("espcn"), workers=1)(Y)  # used again
+    espcn, fsrcnn_s, fsrcnn = caching.entries()
+    monkeypatch.setattr(caching, "MOST_BYTES", sum(path.stat().st_size for path in (espcn, fsrcnn_s, fsrcnn)))
+    OpenVINOEngine(_onnx("espcn"), workers=2)(Y)
+    assert espcn.exists()
+    assert not fsrcnn.exists()
+    assert sum(path.stat().st_size for path in caching.entries()) <= caching.MOST_BYTES
+
+
+def test_processes_that_write_at_once_leave_one_whole_entry(folder):
+    code = (
+        "import sys, hashlib, numpy as np; from upres.inference.engines import OpenVINOEngine;"
+        "y = np.random.default_rng(0).random((40, 50), np.float32);"
+        "print(hashlib.sha256(OpenVINOEngine(sys.argv[1], workers=1)(y).tobytes()).hexdigest())"
+    )
+    command = [sys.executable, "-c", code, _onnx("fsrcnn")]
+    processes = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(4)]
+    printed = {process.communicate(timeout=120)[0] for process in processes}
+    assert [process.returncode for process in processes] == [0] * 4
+    assert len(printed) == 1
+    (path,) = folder.iterdir()
+    content = path.read_bytes()
+    assert hashlib.blake2b(content[32:], digest_size=32).digest() == content[:32]
+
+
+def test_a_folder_that_cannot_be_made_is_no_reason_to_fail(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    monkeypatch.setenv(caching.VARIABLE, str(tmp_path / "file" / "cache"))
+    assert OpenVINOEngine(_onnx("fsrcnn"), workers=1)(Y).shape == (80, 100)
+
+
+def test_an_empty_name_keeps_nothing(folder, monkeypatch):
+    monkeypatch.setenv(caching.VARIABLE, "")
+    OpenVINOEngine(_onnx("fsrcnn"), workers=1)(Y)
+    assert not folder.exists()
+    assert caching.entries() == []
+
+
+def test_without_a_name_it_is_the_users_cache_folder(tmp_path, monkeypatch):
+    monkeypatch.delenv(caching.VARIABLE)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    if sys.platform == "linux":
+        assert caching.folder() == tmp_path / "upres"
+
+
+def test_a_model_whose_weights_lie_elsewhere_is_not_kept(tmp_path, folder):
+    onnx = pytest.importorskip("onnx")
+    model = onnx.load(_onnx("fsrcnn"))
+    path = tmp_path / "parted.onnx"
+    onnx.save(model, path, save_as_external_data=True, size_threshold=0)
+    np.testing.assert_array_equal(OpenVINOEngine(path, workers=1)(Y), OpenVINOEngine(_onnx("fsrcnn"), workers=1)(Y))
+    assert len(list(folder.iterdir())) == 1
