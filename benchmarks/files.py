@@ -9,7 +9,8 @@ cold     One JPEG of a megapixel becomes twice as large, as PNG and as JPEG, in 
 warm     The same picture in one process that has everything loaded: from file to file, and the network alone on luma of
          the same size. The rest is decoding, colour, encoding and copies.
 folder   So many photos of a third of a megapixel, JPEG to JPEG, in one call of `upres upscale`; megapixels a second
-         against those of the network alone.
+         against those of the network alone. Network, decoder and encoder share the cores: how much of their time the
+         call used, and how much of it decoding and encoding alone take.
 
 The photo is the example picture, enlarged by bicubic interpolation and, for the folder, cut out at different places.
 """
@@ -50,8 +51,8 @@ cv2.imwrite(target, network.upsample(cv2.imread(source)))
 PEERS = {"fsrcnn": "FSRCNN", "espcn": "ESPCN"}
 
 
-def run(command: list[str]) -> tuple[float, float]:
-    """Wall seconds and peak megabytes of a process that succeeds."""
+def run(command: list[str]) -> tuple[float, float, float]:
+    """Wall seconds, peak megabytes and processor seconds of a process that succeeds."""
     started = time.perf_counter()
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
@@ -59,7 +60,7 @@ def run(command: list[str]) -> tuple[float, float]:
     if process.returncode:
         raise SystemExit(f"{command}: exit code {process.returncode}")
     peak = usage.ru_maxrss if sys.platform == "darwin" else usage.ru_maxrss * 1024
-    return time.perf_counter() - started, peak / 1e6
+    return time.perf_counter() - started, peak / 1e6, usage.ru_utime + usage.ru_stime
 
 
 def cold(source: Path, folder: Path, peers: Path | None, rounds: int) -> list[dict[str, Any]]:
@@ -76,7 +77,7 @@ def cold(source: Path, folder: Path, peers: Path | None, rounds: int) -> list[di
                 commands["opencv", name, suffix] = [
                     sys.executable, "-c", OPENCV, name, model, str(source), str(folder / f"opencv{suffix}"),
                 ]  # fmt: skip
-    measured: dict[tuple[str, str, str], list[tuple[float, float]]] = {key: [] for key in commands}
+    measured: dict[tuple[str, str, str], list[tuple[float, float, float]]] = {key: [] for key in commands}
     for _ in range(rounds):
         for key, command in commands.items():
             measured[key].append(run(command))
@@ -85,8 +86,8 @@ def cold(source: Path, folder: Path, peers: Path | None, rounds: int) -> list[di
             "engine": engine,
             "network": name,
             "output": suffix,
-            "seconds": statistics.median(seconds for seconds, _ in values),
-            "peak_megabytes": statistics.median(megabytes for _, megabytes in values),
+            "seconds": statistics.median(seconds for seconds, _, _ in values),
+            "peak_megabytes": statistics.median(megabytes for _, megabytes, _ in values),
         }
         for (engine, name, suffix), values in measured.items()
     ]
@@ -139,13 +140,18 @@ def folder_of_photos(large: Any, folder: Path, photos: int) -> dict[str, Any]:
         top, left = (int(random.integers(0, large.shape[i] - PHOTO[i])) for i in (0, 1))
         cut = np.ascontiguousarray(large[top : top + PHOTO[0], left : left + PHOTO[1]])
         io.write(example.with_pixels(cut), source / f"{number:03}.jpg")
-    seconds, megabytes = run([sys.executable, "-m", "upres", "upscale", str(source), "-o", str(target)])
+    seconds, megabytes, processor_seconds = run(
+        [sys.executable, "-m", "upres", "upscale", str(source), "-o", str(target)]
+    )
     made = len(list(target.glob("*.jpg")))
     if made != photos:
         raise SystemExit(f"{made} of {photos} photos were made")
     upscaler = upres.load(scale=2)
     y = random.random(PHOTO, np.float32)
     network = median_seconds(lambda: upscaler.luma(y), 9)
+    photo, enlarged = source / "000.jpg", io.read(target / "000.jpg")
+    codecs = median_seconds(lambda: io.read(photo), 9)
+    codecs += median_seconds(lambda: io.write(enlarged, folder / "again.jpg", overwrite=True), 9)
     megapixels = PHOTO[0] * PHOTO[1] * 4 / 1e6
     return {
         "photos": photos,
@@ -154,6 +160,8 @@ def folder_of_photos(large: Any, folder: Path, photos: int) -> dict[str, Any]:
         "megapixels_per_second": photos * megapixels / seconds,
         "network_megapixels_per_second": megapixels / network,
         "share_of_the_network": photos * network / seconds,
+        "share_of_the_cores_used": processor_seconds / (seconds * core_count()),
+        "share_of_the_cores_for_decoding_and_encoding": photos * codecs / (seconds * core_count()),
     }
 
 
