@@ -17,7 +17,8 @@ from upres.training import loop
 from upres.training.recipe import Recipe
 from upres.training.watching import Report
 
-_MEASURED_STEPS = 20
+_MOST_STEPS = 20
+_FLOPS_WAITED_FOR = 2e12  # ten seconds or so of a CPU
 
 
 @dataclass(frozen=True)
@@ -29,7 +30,7 @@ class Estimate:
         parameters: all that are trained, biases included.
         flops: floating-point operations of a step, forward and backward; a multiplication and an addition are two.
         memory: greatest use in bytes: of the device's memory on CUDA, else of the process; None where unknown.
-        steps_per_second: over 20 steps, after the first 20, which compile.
+        steps_per_second: over up to 20 steps, fewer where a CPU takes long; after as many, which compile.
     """
 
     recipe: Recipe
@@ -76,7 +77,9 @@ def estimate(recipe: Recipe, data: Pack, *, accelerator: str = "auto", compile: 
         if len(paces) == 2:
             raise _Enough
 
-    short = replace(recipe, steps=2 * _MEASURED_STEPS + 1, settle=0, growth=(), validate_every=10**9)
+    flops = flops_of_a_step(recipe)
+    steps = _MOST_STEPS if torch.cuda.is_available() else max(1, min(_MOST_STEPS, int(_FLOPS_WAITED_FOR // flops)))
+    short = replace(recipe, steps=2 * steps + 1, settle=0, growth=(), validate_every=10**9)
     with tempfile.TemporaryDirectory() as folder, suppress(_Enough):
         loop.train(
             short,
@@ -85,14 +88,14 @@ def estimate(recipe: Recipe, data: Pack, *, accelerator: str = "auto", compile: 
             validation=Pack((), (), digest=""),
             accelerator=accelerator,
             compile=compile,
-            report_every=_MEASURED_STEPS,
+            report_every=steps,
             watch=watch,
         )
     network = NETWORKS[recipe.network](scale=recipe.scale, **recipe.arguments)
     return Estimate(
         recipe=recipe,
         parameters=sum(p.numel() for p in network.parameters()),
-        flops=flops_of_a_step(recipe),
+        flops=flops,
         memory=_peak_memory(),
         steps_per_second=paces[-1] / recipe.batch,
     )
