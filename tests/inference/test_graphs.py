@@ -85,6 +85,14 @@ def test_the_last_convolution_fills_a_register_where_that_pays(name, scale, chan
     assert last.get_output_partial_shape(0)[1].get_length() == channels
 
 
+@pytest.mark.parametrize(("scale", "modes"), [(2, []), (4, ["blocks_first"])])
+def test_features_are_shuffled_only_for_further_levels_and_pixel_by_pixel(scale, modes):
+    graph = graphs.prepare(core().read_model(str(catalog.find("lapsrn", scale).onnx)))
+    shuffles = [node for node in graph.model.get_ordered_ops() if node.get_type_name() == "DepthToSpace"]
+    of_features = [node for node in shuffles if node.get_output_partial_shape(0)[1].get_length() > 1]
+    assert [node.get_attributes()["mode"] for node in of_features] == modes
+
+
 @pytest.mark.parametrize("record", upres.models(), ids=lambda record: f"{record.name}-x{record.scale}")
 def test_shipped_networks_run_without_the_bicubic_picture(record):
     graph = graphs.prepare(core().read_model(str(record.onnx)))

@@ -5,6 +5,10 @@ OpenVINO fuses and schedules well, but it takes a convolution as it is written. 
 - A PReLU slope of shape (C, 1, 1), as ONNX wants it, is not fused into the convolution before it; one of shape (C,)
   is. Left so, the PReLU runs by itself with a change of layout on either side.
 - A pixel shuffle keeps the activation after it from being fused into the convolution before it. They commute.
+- A shuffle of many channels takes longer than the convolutions around it, and two to three times as long where the
+  pixels of a block are neighbours among the channels as where those of a pixel are; the convolution before it can give
+  either order. A convolution to one channel after it need not wait for it: one before it, of larger kernels, makes the
+  pixels of each block, which are then shuffled alone.
 - A convolution with one or four output channels fills as much of a 16-lane register. The same convolution at stride b,
   making the b×b block of outputs around each position at once, fills it: its kernel grows from k to k + b − 1, and its
   time falls to a quarter or so.
@@ -90,11 +94,13 @@ def prepare(model: Any) -> LumaGraph:
     passes: Any = Manager()
     passes.register_pass(ConstantFolding())  # a bias from ONNX is a constant only after this
     passes.run_passes(model)
-    enlargements = _enlargements(model)
-    scale = enlargements[source(model.outputs[0].get_node()).get_friendly_name()]
     _flatten_prelu_slopes(model)
     _activate_before_shuffling(model)
+    _shuffle_pixels_together(model)
+    _convolve_before_shuffling(model)
     is_residual = _drop_bicubic(model)
+    enlargements = _enlargements(model)
+    scale = enlargements[source(model.outputs[0].get_node()).get_friendly_name()]
     for node in model.get_ordered_ops():
         if node.get_type_name() == "Convolution":
             _widen(node, enlargements)
@@ -236,6 +242,74 @@ def _activate_before_shuffling(model: Any) -> None:
             node.output(0).replace(shuffled.output(0))
 
 
+def _shuffle_pixels_together(model: Any) -> None:
+    """Let shuffles find the channels of each pixel side by side, in the order that a convolution before them gives."""
+    from openvino import opset13
+
+    for shuffle in model.get_ordered_ops():
+        if shuffle.get_type_name() != "DepthToSpace" or shuffle.get_attributes()["mode"] != "depth_first":
+            continue
+        block = shuffle.get_attributes()["block_size"]
+        total: int = shuffle.get_input_partial_shape(0)[1].get_length()
+        channels = total // block**2
+        order: NDArray[np.int64] = np.arange(total).reshape(channels, block**2).T.reshape(-1)
+        constants: list[tuple[Any, NDArray[np.float32]]] = []  # inputs, and what they get, channels in the new order
+        node = source(shuffle)
+        while node.get_type_name() in ("PRelu", "Add") and (values := constant(source(node, 1))) is not None:
+            if values.size == total:
+                constants.append((node.input(1), values.reshape(-1)[order].reshape(values.shape)))
+            elif values.size != 1:
+                break
+            node = source(node)
+        weights = constant(source(node, 1)) if node.get_type_name() == "Convolution" else None
+        if weights is None or channels == 1 or not _is_same(_only_end(node), shuffle):
+            continue
+        for port, values in [*constants, (node.input(1), weights[order])]:
+            port.replace_source_output(opset13.constant(np.ascontiguousarray(values)).output(0))
+        together: Any = opset13.depth_to_space(shuffle.input_value(0), "blocks_first", block)
+        shuffle.output(0).replace(together.output(0))
+
+
+def _convolve_before_shuffling(model: Any) -> None:
+    """Let convolutions from shuffled features to one channel take the features as they were, and make whole blocks."""
+    from openvino import opset13
+
+    for node in model.get_ordered_ops():
+        if node.get_type_name() != "Convolution" or source(node).get_type_name() != "DepthToSpace":
+            continue
+        shuffle, weights, attributes = source(node), constant(source(node, 1)), node.get_attributes()
+        if shuffle.get_attributes()["mode"] != "blocks_first" or not _is_same(_only_follower(shuffle), node):
+            continue
+        if weights is None or set(attributes["strides"]) | set(attributes["dilations"]) != {1}:
+            continue
+        channels, _, height, width = weights.shape
+        pads = {*attributes["pads_begin"], *attributes["pads_end"]}
+        if channels != 1 or height != width or pads != {height // 2} or attributes["auto_pad"] != "explicit":
+            continue
+        block = shuffle.get_attributes()["block_size"]
+        kernels = _before_shuffle(weights[0], block)
+        pads = [kernels.shape[2] // 2] * 2
+        wide: Any = opset13.convolution(shuffle.input_value(0), opset13.constant(kernels), [1, 1], pads, pads, [1, 1])
+        last, following = node, _only_follower(node)
+        if following.get_type_name() == "Add" and (bias := constant(source(following, 1))) is not None:
+            last, wide = following, opset13.add(wide, opset13.constant(bias.reshape(1, 1, 1, 1)))
+        shuffled: Any = opset13.depth_to_space(wide, "depth_first", block)
+        last.output(0).replace(shuffled.output(0))
+
+
+def _before_shuffle(weights: NDArray[np.float32], block: int) -> NDArray[np.float32]:
+    """A kernel `(c, k, k)`, k odd, for features shuffled by `blocks_first`, as `(b², b²·c, K, K)` for those before."""
+    channels, size, _ = weights.shape
+    reach = size // 2
+    reach_before = -(-reach // block)
+    whole = 2 * reach_before + 1
+    kernels = np.zeros((block, block, block, block, channels, whole, whole), np.float32)
+    for row, column, i, j in np.ndindex(block, block, size, size):
+        (dy, of_row), (dx, of_column) = divmod(row + i - reach, block), divmod(column + j - reach, block)
+        kernels[row, column, of_row, of_column, :, dy + reach_before, dx + reach_before] = weights[:, i, j]
+    return kernels.reshape(block**2, -1, whole, whole)
+
+
 def _widen(node: Any, enlargements: dict[str, int]) -> None:
     """Let a convolution with few outputs make blocks of them, where that is faster; see the module.
 
@@ -283,6 +357,18 @@ def _only_follower(node: Any) -> Any:
     """The node that takes this one's output; with several, the node itself, which is none of what is looked for."""
     targets = node.output(0).get_target_inputs()
     return next(iter(targets)).get_node() if len(targets) == 1 else node
+
+
+def _is_same(node: Any, other: Any) -> bool:
+    return node.get_friendly_name() == other.get_friendly_name()
+
+
+def _only_end(node: Any) -> Any:
+    """The node where the only path from this one through sums and activations ends."""
+    following = _only_follower(node)
+    while not _is_same(following, node) and following.get_type_name() in ("PRelu", "Add"):
+        node, following = following, _only_follower(following)
+    return following
 
 
 def constant(node: Any) -> NDArray[np.float32] | None:
