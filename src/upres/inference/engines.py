@@ -6,6 +6,7 @@ OpenVINO is the default on a CPU; ONNX Runtime is the portable one; PyTorch runs
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -41,6 +42,8 @@ _NARROWEST = 8
 # 2 to 3 times as long where those are no multiples of 8 (293 and 413, LapSRN; 262 and 298, VDSR, RED-Net and DRCN).
 # Those of 64 to 32 mind the latter alone (ESPCN, SRCNN); of fewer, neither (FSRCNN). See benchmarks/widths.py.
 _FASTEST_WIDTHS = 254
+_FAST_STEP = 8
+_STEP = 16  # engines prepare for each shape anew, so there should be few
 _KEY_OF_WEIGHTS_ELSEWHERE = b"location"  # ONNX's word for the path of a file that holds a tensor's values
 
 
@@ -50,6 +53,11 @@ class Engine(Protocol):
     @property
     def bytes_per_pixel(self) -> int:
         """What a call holds at once, at most, for each pixel of its input."""
+        ...
+
+    @property
+    def step(self) -> int:
+        """Pixels that sides are best multiples of, for shapes to be few and fast."""
         ...
 
     def cost(self, height: int, width: int, /) -> float:
@@ -79,6 +87,8 @@ class OpenVINOEngine:
         WeightsError: OpenVINO cannot read the file, or it is a model of another kind.
         UsageError: bf16 or int8 on a processor without it.
     """
+
+    step = _STEP
 
     def __init__(
         self, path: str | os.PathLike[str], precision: Precision = "f32", *, workers: int | None = None
@@ -159,7 +169,7 @@ def _slowness(width: float, channels: int) -> float:
     """Of AMX convolutions, by the width of what they make and their channels, in or out; the fastest being 1."""
     if width <= _FASTEST_WIDTHS or channels < 32:
         return 1.0
-    if width % 8:
+    if width % _FAST_STEP:
         return 2.5
     return 1.3 if channels >= 64 else 1.0
 
@@ -205,6 +215,7 @@ class EnlargesFirst:
     def __init__(self, engine: Engine, scale: int) -> None:
         self._engine, self._scale = engine, scale
         self.bytes_per_pixel = engine.bytes_per_pixel * scale**2
+        self.step = _FAST_STEP // math.gcd(_FAST_STEP, scale)  # more would cost a deep network more than new shapes do
 
     def cost(self, height: int, width: int, /) -> float:
         """See `Engine`."""
@@ -222,6 +233,7 @@ class EnlargesFirst:
 class LumaEngine:
     """Any function from luma to enlarged luma as an engine."""
 
+    step = _STEP
     bytes_per_pixel = 4 * 2 * 256 * 4  # unknown: as for two layers of 256 features on twice the picture
 
     def __init__(self, enlarge: Callable[[NDArray[np.float32]], NDArray[np.float32]]) -> None:

@@ -19,7 +19,6 @@ from upres.inference.runtime import FIRST_USE, Precision
 from upres.inference.windows import Windows
 
 DEFAULT_TILE = 512
-_SHAPE_STEP = 16  # engines prepare for each shape anew, so there should be few; odd widths are slow
 _BICUBIC_HALO = 3
 _MIRRORED = 8  # low-resolution pixels around the picture, for networks that look as far
 _WORTH_CUTTING = 1.04  # what a picture's parts cost, over the whole's cost, up to which one part a core is faster
@@ -134,6 +133,10 @@ class Upscaler:
         """What the network costs on so many low-resolution pixels; see `Engine.cost`."""
         return self._made(precision).cost(height, width)
 
+    def step(self, precision: Precision) -> int:
+        """Low-resolution pixels that sides are best multiples of; see `Engine.step`."""
+        return self._made(precision).step
+
     def __call__(self, picture: NDArray[Any], /) -> NDArray[Any]:
         """Enlarge a picture.
 
@@ -213,6 +216,7 @@ class Enlarged:
     ) -> None:
         self._source, self._upscaler = source, upscaler
         self._precision: Precision = precision
+        self._step = upscaler.step(precision)
         self.size = (source.size[0] * upscaler.scale, source.size[1] * upscaler.scale)
         self.channels = source.channels
         self._has_alpha = windows.has_alpha(source.channels)
@@ -228,7 +232,7 @@ class Enlarged:
 
     def cost(self, height: int, width: int, /) -> float:
         """See `Windows`; the network's."""
-        low_height, low_width = (_shape_step(-(-side // self._upscaler.scale)) for side in (height, width))
+        low_height, low_width = (_rounded(-(-side // self._upscaler.scale), self._step) for side in (height, width))
         return self._upscaler.cost(low_height, low_width, self._precision)
 
     @property
@@ -250,8 +254,8 @@ class Enlarged:
                 beyond = min(halo, _MIRRORED)
                 frame = slice(-beyond, length + beyond)
                 if is_columns:
-                    frame = slice(-beyond, _shape_step(length + 2 * beyond) - beyond)
-                read.append(_widened(keep, max(halo, _BICUBIC_HALO), frame))
+                    frame = slice(-beyond, _rounded(length + 2 * beyond, self._step) - beyond)
+                read.append(_widened(keep, max(halo, _BICUBIC_HALO), frame, self._step))
         low = windows.mirrored(self._source, *read, size=self._source.size)
         large = self._enlarge(low, read, kept)
         if large.dtype != np.uint8:
@@ -303,16 +307,17 @@ def _relative(kept: list[slice], read: list[slice]) -> tuple[slice, slice]:
     return rows, columns
 
 
-def _widened(span: slice, halo: int, frame: slice) -> slice:
-    """A span with its halo, moved and cut to lie in the frame, its length one of few."""
-    window = min(_shape_step(span.stop - span.start + 2 * halo), frame.stop - frame.start)
-    first = min(max(span.start - halo, frame.start), frame.stop - window)
+def _widened(span: slice, halo: int, frame: slice, step: int) -> slice:
+    """A span with its halo, moved and cut to lie in the frame, its length a multiple of `step` if there is room."""
+    first, end = max(span.start - halo, frame.start), min(span.stop + halo, frame.stop)
+    window = min(_rounded(end - first, step), frame.stop - frame.start)
+    first = min(first, frame.stop - window)
     return slice(first, first + window)
 
 
-def _shape_step(length: int) -> int:
-    """A length rounded up to one of few."""
-    return -(-length // _SHAPE_STEP) * _SHAPE_STEP
+def _rounded(length: int, step: int) -> int:
+    """A length rounded up to a multiple."""
+    return -(-length // step) * step
 
 
 def _back_projected(
