@@ -122,6 +122,14 @@ def test_without_a_name_it_is_the_users_cache_folder(tmp_path, monkeypatch):
         assert caching.folder() == tmp_path / "upres"
 
 
+def test_a_user_without_a_home_keeps_nothing(monkeypatch):
+    for name in (caching.VARIABLE, "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", "~")  # what the system makes of one that it does not know
+    if sys.platform == "linux":
+        assert caching.folder() is None
+
+
 def test_a_model_whose_weights_lie_elsewhere_is_not_kept(tmp_path, folder):
     onnx = pytest.importorskip("onnx")
     model = onnx.load(_onnx("fsrcnn"))

@@ -38,13 +38,14 @@ class Entry(NamedTuple):
 
 
 def folder() -> Path | None:
-    """Where entries are kept: what `UPRES_CACHE` names, None if it is empty; else the user's cache folder."""
+    """Where entries are kept: what `UPRES_CACHE` names, None if it is empty; else the user's cache folder, if any."""
     named = os.environ.get(VARIABLE)
     if named is not None:
         return Path(named) if named else None
     import platformdirs
 
-    return platformdirs.user_cache_path("upres", appauthor=False)
+    own = platformdirs.user_cache_path("upres", appauthor=False)
+    return own if own.is_absolute() else None  # a user without a home
 
 
 def entries() -> list[Path]:
