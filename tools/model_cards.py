@@ -163,7 +163,8 @@ def card(name: str, evaluations: tuple[Evaluation, ...], *, scales: tuple[int, .
         lines.append(f"| ×{scale} | {parameters:,} | {gflop_a_megapixel(name, scale):,.1f} | {side} |")
     lines += ["", "## Recipe", "", recipe, "", "## Results", ""]
     if scales:
-        own = [e for e in evaluations if e.model in ("bicubic", name)]
+        scored = {e.scale for e in evaluations if e.model == name}
+        own = [e for e in evaluations if e.model in ("bicubic", name) and e.scale in scored]
         lines += ["PSNR in dB / SSIM on luma, protocol `paper`.", "", page.summary(own), ""]
         lines += [f"![bicubic, {name} and the truth](figures/{name}-crop.png)", ""]
     else:
