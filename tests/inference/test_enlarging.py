@@ -18,7 +18,7 @@ from upres.images import formats, io
 from upres.images.formats import Encoding
 from upres.images.io import Picture
 from upres.images.resize import imresize
-from upres.inference import engines, enlarging, fidelity, tiling
+from upres.inference import caching, engines, enlarging, fidelity, tiling
 from upres.inference.enlarging import Enlarger, Settings, free_memory
 from upres.inference.sizes import Wanted
 
@@ -59,8 +59,9 @@ def test_a_file_equals_the_array(tmp_path, photo, model, channels, dtype):
 def test_one_engine_is_compiled_for_a_picture(tmp_path, monkeypatch, model, side, is_cut):
     """Compiling one takes longer than a small picture; that memory and cost are reckoned must not compile another."""
     compiled = []
-    compile_ = engines.Compiled
-    monkeypatch.setattr(engines, "Compiled", lambda *args, **kwargs: compiled.append(1) or compile_(*args, **kwargs))
+    make = engines.OpenVINOEngine._make
+    monkeypatch.setattr(engines.OpenVINOEngine, "_make", lambda self: compiled.append(1) or make(self))
+    monkeypatch.setenv(caching.VARIABLE, "")
     network = enlarger(model=model, scale=2)
     upscaler = network._upscalers[2]
     upscaler.workers, upscaler._make_alone = 2, upscaler._make_engine
