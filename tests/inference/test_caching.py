@@ -10,7 +10,7 @@ import numpy as np
 import platformdirs
 import pytest
 
-from upres.inference import caching, engines, graphs
+from upres.inference import caching, engines, graphs, runtime
 from upres.inference.engines import OpenVINOEngine
 from upres.inference.runtime import has_bf16, has_int8
 from upres.weights import catalog
@@ -48,10 +48,12 @@ def test_the_next_engine_neither_reads_nor_compiles_and_is_the_same(name, precis
     np.testing.assert_array_equal(second(Y), whole)
 
 
-def test_weights_and_streams_have_their_own_entries(folder):
-    for name, workers in (("fsrcnn", 1), ("fsrcnn", 2), ("espcn", 1)):
-        OpenVINOEngine(_onnx(name), workers=workers)(Y)
-    assert len(list(folder.iterdir())) == 3
+def test_weights_streams_and_precisions_have_their_own_entries(folder):
+    made = [("fsrcnn", "f32", 1), ("fsrcnn", "f32", 2), ("espcn", "f32", 1)]
+    made += [("fsrcnn", "bf16", 1)] if has_bf16() else []
+    for name, precision, workers in made:
+        OpenVINOEngine(_onnx(name), precision, workers=workers)(Y)
+    assert len(list(folder.iterdir())) == len(made)
 
 
 @pytest.mark.parametrize("damage", [lambda content: b"", lambda content: content[:-9] + b"\0" * 9])
@@ -61,6 +63,7 @@ def test_a_damaged_entry_is_as_good_as_none(damage, folder):
     whole = path.read_bytes()
     path.write_bytes(damage(whole))
     np.testing.assert_array_equal(OpenVINOEngine(_onnx("fsrcnn"), workers=1)(Y), expected)
+    assert path.read_bytes() != damage(whole)
     assert path.stat().st_size == len(whole)
 
 
@@ -70,6 +73,7 @@ def test_what_openvino_cannot_read_is_compiled_again(folder):
     facts = path.read_bytes()[32:].partition(b"\n")[0] + b"\nof another OpenVINO"
     path.write_bytes(hashlib.blake2b(facts, digest_size=32).digest() + facts)
     np.testing.assert_array_equal(OpenVINOEngine(_onnx("fsrcnn"), workers=1)(Y), expected)
+    assert b"of another OpenVINO" not in path.read_bytes()
 
 
 def test_what_was_not_used_for_longest_makes_room(folder, monkeypatch):
@@ -80,12 +84,13 @@ def test_what_was_not_used_for_longest_makes_room(folder, monkeypatch):
         then = added.stat().st_mtime - age
         os.utime(added, (then, then))
     OpenVINOEngine(_onnx("espcn"), workers=1)(Y)  # used again
-    espcn, fsrcnn_s, fsrcnn = caching.entries()
-    monkeypatch.setattr(caching, "MOST_BYTES", sum(path.stat().st_size for path in (espcn, fsrcnn_s, fsrcnn)))
+    entries = caching.entries()
+    espcn, _, fsrcnn = (path for path, _ in entries)
+    monkeypatch.setattr(caching, "MOST_BYTES", sum(size for _, size in entries))
     OpenVINOEngine(_onnx("espcn"), workers=2)(Y)
     assert espcn.exists()
     assert not fsrcnn.exists()
-    assert sum(path.stat().st_size for path in caching.entries()) <= caching.MOST_BYTES
+    assert sum(size for _, size in caching.entries()) <= caching.MOST_BYTES
 
 
 def test_processes_that_write_at_once_leave_one_whole_entry(folder):
@@ -106,8 +111,10 @@ def test_processes_that_write_at_once_leave_one_whole_entry(folder):
 
 def test_a_folder_that_cannot_be_made_is_no_reason_to_fail(tmp_path, monkeypatch):
     (tmp_path / "file").touch()
-    monkeypatch.setenv(caching.VARIABLE, str(tmp_path / "file" / "cache"))
-    assert OpenVINOEngine(_onnx("fsrcnn"), workers=1)(Y).shape == (80, 100)
+    for unusable in (tmp_path / "file" / "cache", tmp_path / ("x" * 300)):
+        monkeypatch.setenv(caching.VARIABLE, str(unusable))
+        assert OpenVINOEngine(_onnx("fsrcnn"), workers=1)(Y).shape == (80, 100)
+        assert caching.entries() == []
 
 
 def test_an_empty_name_keeps_nothing(folder, monkeypatch):
@@ -117,11 +124,21 @@ def test_an_empty_name_keeps_nothing(folder, monkeypatch):
     assert caching.entries() == []
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems have other variables")
 def test_without_a_name_it_is_the_users_cache_folder(tmp_path, monkeypatch):
     monkeypatch.delenv(caching.VARIABLE)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    if sys.platform == "linux":
-        assert caching.folder() == tmp_path / "upres"
+    assert caching.folder() == tmp_path / "upres"
+
+
+def test_a_processor_is_known_again_at_another_speed(tmp_path, monkeypatch):
+    described = []
+    for speed in (2000.0, 1999.871):
+        path = tmp_path / f"{speed}"
+        path.write_text(f"model name\t: Some\ncpu MHz\t\t: {speed}\nflags\t\t: avx2 amx_tile\nbugs\t: spectre\n")
+        monkeypatch.setattr(runtime, "_CPU_INFO", path)
+        described.append(runtime.processor_features.__wrapped__())
+    assert described == [{"avx2", "amx_tile"}] * 2
 
 
 def test_a_user_without_a_home_keeps_nothing(monkeypatch):

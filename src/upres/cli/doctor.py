@@ -27,7 +27,6 @@ _TEST_SECONDS = 1.2
 
 def doctor() -> None:
     """Print what this machine has, what upres makes of it, and a speed test of 5 seconds."""
-    from upres.inference import caching
     from upres.inference.enlarging import free_memory
     from upres.inference.runtime import core, core_count, has_int8
 
@@ -41,8 +40,7 @@ def doctor() -> None:
     print(f"pictures: libvips {_libvips()}")
     default: Any = upres.load(upres.DEFAULT_MODEL, 2)
     print(f"by default: {default.explain()}")
-    kept = sum(path.stat().st_size for path in caching.entries()) / 1e6
-    print(f"compiled networks: {kept:.1f} MB of at most {caching.MOST_BYTES / 1e6:.0f} in {caching.folder()}")
+    print(f"compiled networks: {_kept()}")
     print(f"speed of networks alone, ×2 of {_TEST_SIZE[1]}×{_TEST_SIZE[0]}, in megapixels of the result a second:")
     tested: list[Any] = [default, upres.load(upres.DEFAULT_MODEL, 2, precision="f32"), upres.load("espcn", 2)]
     if has_int8():
@@ -56,6 +54,16 @@ def _features() -> list[str]:
     from upres.inference.runtime import processor_features
 
     return [feature for feature in _FEATURES if feature in processor_features()]
+
+
+def _kept() -> str:
+    from upres.inference import caching
+
+    folder = caching.folder()
+    if folder is None:
+        return "not kept, as UPRES_CACHE is empty or there is no home"
+    total = sum(size for _, size in caching.entries()) / 1e6
+    return f"{total:.1f} MB of at most {caching.MOST_BYTES / 1e6:.0f} in {folder}"
 
 
 def _version(package: str, extra: str | None) -> str:

@@ -15,8 +15,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
+
 from upres.errors import OutputError
 from upres.files import remove_unfinished, whole_file
+from upres.images import resize
 from upres.inference.runtime import Compiled, Precision, core, core_count, processor_features
 
 VARIABLE = "UPRES_CACHE"
@@ -48,14 +51,16 @@ def folder() -> Path | None:
     return own if own.is_absolute() else None  # a user without a home
 
 
-def entries() -> list[Path]:
-    """The files of all entries, the one used last first."""
+def entries() -> list[tuple[Path, int]]:
+    """The files of all entries and their bytes, the one used last first."""
     where = folder()
-    used: list[tuple[float, Path]] = []
-    for path in where.glob(f"*{_SUFFIX}") if where is not None else ():
-        with suppress(OSError):  # another process took it away
-            used.append((path.stat().st_mtime, path))
-    return [path for _, path in sorted(used, reverse=True)]
+    found: list[tuple[float, Path, int]] = []
+    with suppress(OSError):  # a folder that may not be looked into
+        for path in where.glob(f"*{_SUFFIX}") if where is not None else ():
+            with suppress(OSError):  # another process took it away
+                status = path.stat()
+                found.append((status.st_mtime, path, status.st_size))
+    return [(path, size) for _, path, size in sorted(found, reverse=True)]
 
 
 class Kept:
@@ -79,9 +84,10 @@ class Kept:
 
     def compiled(self, make: Callable[[], tuple[Any, dict[str, Any]]]) -> Compiled:
         """The model, compiled; `make` makes it, and the facts to keep with it, where no entry has it."""
-        if self._entry is not None:
+        entry, self._entry = self._entry, None
+        if entry is not None:
             with suppress(RuntimeError):  # this OpenVINO cannot read it after all
-                return Compiled(self._entry.blob, self._precision, streams=self._streams)
+                return Compiled(entry.blob, self._precision, streams=self._streams)
         model, facts = make()
         made = Compiled(model, self._precision, streams=self._streams)
         if self._path is not None:
@@ -91,22 +97,25 @@ class Kept:
 
 
 def _path(parts: list[Any]) -> Path | None:
-    where = folder()
-    if where is None:
+    where, surroundings = folder(), _surroundings()
+    if where is None or surroundings is None:
         return None
-    key = hashlib.blake2b(_surroundings(), digest_size=16)
+    key = hashlib.blake2b(surroundings, digest_size=16)
     key.update(repr(parts).encode())
     return where / f"{key.hexdigest()}{_SUFFIX}"
 
 
 @lru_cache(maxsize=1)
-def _surroundings() -> bytes:
-    """What decides the outcome of compiling any model: our own code, OpenVINO, the processor."""
+def _surroundings() -> bytes | None:
+    """What decides the outcome of compiling any model: our own code, OpenVINO, the processor; None if not known."""
     processor = [core().get_property("CPU", name) for name in ("FULL_DEVICE_NAME", "OPTIMIZATION_CAPABILITIES")]
-    versions = core().get_versions("CPU")["CPU"].build_number
+    versions = (np.__version__, core().get_versions("CPU")["CPU"].build_number)
     total = hashlib.blake2b(repr((versions, processor, sorted(processor_features()), core_count())).encode())
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        total.update(path.read_bytes())
+    try:
+        for path in (Path(resize.__file__), *sorted(Path(__file__).parent.glob("*.py"))):
+            total.update(path.read_bytes())
+    except OSError:  # our code lies in an archive
+        return None
     return total.digest()
 
 
@@ -133,10 +142,11 @@ def _save(path: Path, entry: Entry) -> None:
         with whole_file(path) as temporary:
             temporary.write_bytes(_digest(content) + content)
         total = 0
-        for used in entries():
-            total += used.stat().st_size
+        for used, size in entries():
+            total += size
             if total > MOST_BYTES:
-                used.unlink(missing_ok=True)
+                with suppress(OSError):  # one that is open, on Windows
+                    used.unlink(missing_ok=True)
 
 
 def _digest(content: bytes) -> bytes:

@@ -176,6 +176,8 @@ def _slowness(width: float, channels: int) -> float:
 
 def _parts_of_key(path: str | os.PathLike[str]) -> list[Any] | None:
     """What tells a model from others; None for a file that does not hold all of it, or that is not there."""
+    if Path(path).suffix != ".onnx":
+        return None
     try:
         content = Path(path).read_bytes()
     except OSError:

@@ -284,7 +284,8 @@ def _convolve_before_shuffling(model: Any) -> None:
             continue
         channels, _, height, width = weights.shape
         pads = {*attributes["pads_begin"], *attributes["pads_end"]}
-        if channels != 1 or height != width or pads != {height // 2} or attributes["auto_pad"] != "explicit":
+        is_centred = height == width and height % 2 == 1 and pads == {height // 2}
+        if channels != 1 or not is_centred or attributes["auto_pad"] != "explicit":
             continue
         block = shuffle.get_attributes()["block_size"]
         kernels = _before_shuffle(weights[0], block)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import queue
+import re
 import sys
 import threading
 from collections.abc import Callable
@@ -25,6 +26,7 @@ Precision = Literal["f32", "bf16", "int8"]
 # two threads that compile their first model, or run one for the first time, wait for each other for ever.
 FIRST_USE = threading.RLock()
 _CONTROL_GROUP = Path("/sys/fs/cgroup")
+_CPU_INFO = Path("/proc/cpuinfo")
 
 
 def core() -> Any:
@@ -63,8 +65,9 @@ def has_int8() -> bool:
 @lru_cache(maxsize=1)
 def processor_features() -> frozenset[str]:
     """What Linux says that the processor has, as `avx2` and `amx_bf16`; nothing on other systems."""
-    cpuinfo = Path("/proc/cpuinfo")
-    return frozenset(cpuinfo.read_text(encoding="utf-8").split()) if cpuinfo.exists() else frozenset()
+    text = _CPU_INFO.read_text(encoding="utf-8") if _CPU_INFO.exists() else ""
+    lists = re.findall(r"^(?:flags|Features)\s*:(.*)$", text, re.MULTILINE)  # of each core; the rest may change
+    return frozenset(" ".join(lists).split())
 
 
 @lru_cache(maxsize=1)

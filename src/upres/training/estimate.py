@@ -30,7 +30,8 @@ class Estimate:
         parameters: all that are trained, biases included.
         flops: floating-point operations of a step, forward and backward; a multiplication and an addition are two.
         memory: greatest use in bytes: of the device's memory on CUDA, else of the process; None where unknown.
-        steps_per_second: over up to 20 steps, fewer where a CPU takes long; after as many, which compile.
+        steps_per_second: over up to 20 steps, after as many, which compile. Of fewer than 10, where a CPU takes long,
+            what SOAP does every tenth step may be left out, or weigh too much.
     """
 
     recipe: Recipe
@@ -78,7 +79,10 @@ def estimate(recipe: Recipe, data: Pack, *, accelerator: str = "auto", compile: 
             raise _Enough
 
     flops = flops_of_a_step(recipe)
-    steps = _MOST_STEPS if torch.cuda.is_available() else max(1, min(_MOST_STEPS, int(_FLOPS_WAITED_FOR // flops)))
+    steps = _MOST_STEPS
+    if accelerator == "cpu" or not torch.cuda.is_available():
+        scales = len(recipe.scales)  # each is compiled in the first steps, and measured in as many more
+        steps = max(1, min(_MOST_STEPS, int(_FLOPS_WAITED_FOR // flops)) // scales) * scales
     short = replace(recipe, steps=2 * steps + 1, settle=0, growth=(), validate_every=10**9)
     with tempfile.TemporaryDirectory() as folder, suppress(_Enough):
         loop.train(
