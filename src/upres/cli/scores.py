@@ -43,8 +43,8 @@ def models(
         cost = f"{record.bf16_loss:.3f}"
         table.add_row(record.name, f"×{record.scale}", f"{record.parameters:,}", *scores, cost)
     Console().print(table)
-    print(f"`upres upscale` takes {upres.DEFAULT_MODEL} unless told otherwise. More parameters, better and slower: the")
-    print("README has their speeds. `bicubic`, MATLAB's, goes by the same name everywhere, at any whole scale.")
+    print(f"`upres upscale` takes {upres.DEFAULT_MODEL} unless told otherwise; the README has the others' speeds.")
+    print("`bicubic`, MATLAB's, goes by the same name everywhere, at any whole scale.")
 
 
 def evaluate(
