@@ -29,6 +29,7 @@ from upres.inference.runtime import (
     has_int8,
     processor_features,
 )
+from upres.inference.tiling import WIDTH_STEP
 
 if TYPE_CHECKING:
     from torch import nn
@@ -42,7 +43,6 @@ _NARROWEST = 8
 # 2 to 3 times as long where those are no multiples of 8 (293 and 413, LapSRN; 262 and 298, VDSR, RED-Net and DRCN).
 # Those of 64 to 32 mind the latter alone (ESPCN, SRCNN); of fewer, neither (FSRCNN). See benchmarks/widths.py.
 _FASTEST_WIDTHS = 254
-_FAST_STEP = 8
 _STEP = 16  # engines prepare for each shape anew, so there should be few
 _KEY_OF_WEIGHTS_ELSEWHERE = b"location"  # ONNX's word for the path of a file that holds a tensor's values
 
@@ -169,7 +169,7 @@ def _slowness(width: float, channels: int) -> float:
     """Of AMX convolutions, by the width of what they make and their channels, in or out; the fastest being 1."""
     if width <= _FASTEST_WIDTHS or channels < 32:
         return 1.0
-    if width % _FAST_STEP:
+    if width % WIDTH_STEP:
         return 2.5
     return 1.3 if channels >= 64 else 1.0
 
@@ -217,7 +217,7 @@ class EnlargesFirst:
     def __init__(self, engine: Engine, scale: int) -> None:
         self._engine, self._scale = engine, scale
         self.bytes_per_pixel = engine.bytes_per_pixel * scale**2
-        self.step = _FAST_STEP // math.gcd(_FAST_STEP, scale)  # more would cost a deep network more than new shapes do
+        self.step = WIDTH_STEP // math.gcd(WIDTH_STEP, scale)  # more would cost a deep network more than new shapes do
 
     def cost(self, height: int, width: int, /) -> float:
         """See `Engine`."""

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 Cost = Callable[[int, int], float]  # of a run over so many rows and columns, in any unit
 _NARROWEST = 64  # columns of a tile, where there is a choice
-_WIDTH_STEP = 8  # engines are slow for odd widths; heights are all the same to them
+WIDTH_STEP = 8  # engines are slow for odd widths; heights are all the same to them
 
 
 @dataclass(frozen=True)
@@ -62,14 +62,14 @@ def split(
 
     def total(grid: tuple[int, int]) -> tuple[float, int]:
         rows, columns = grid
-        a_tile = cost(_window(height, rows, halo), _window(width, columns, halo, step=_WIDTH_STEP))
+        a_tile = cost(_window(height, rows, halo), _window(width, columns, halo, step=WIDTH_STEP))
         return -(-rows * columns // workers) * a_tile, rows * columns
 
     rows, columns = min(_grids(height, width, tile, workers), key=total)
     return [
         Tile((kept_rows, kept_columns), (read_rows, read_columns))
         for kept_rows, read_rows in _spans(height, rows, halo)
-        for kept_columns, read_columns in _spans(width, columns, halo, step=_WIDTH_STEP)
+        for kept_columns, read_columns in _spans(width, columns, halo, step=WIDTH_STEP)
     ]
 
 
