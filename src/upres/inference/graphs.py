@@ -277,23 +277,18 @@ def _convolve_before_shuffling(model: Any) -> None:
     for node in model.get_ordered_ops():
         if node.get_type_name() != "Convolution" or source(node).get_type_name() != "DepthToSpace":
             continue
-        shuffle, weights, attributes = source(node), constant(source(node, 1)), node.get_attributes()
+        shuffle, weights = source(node), _square_kernels(node)
         if shuffle.get_attributes()["mode"] != "blocks_first" or not _is_same(_only_follower(shuffle), node):
             continue
-        if weights is None or set(attributes["strides"]) | set(attributes["dilations"]) != {1}:
-            continue
-        channels, _, height, width = weights.shape
-        pads = {*attributes["pads_begin"], *attributes["pads_end"]}
-        is_centred = height == width and height % 2 == 1 and pads == {height // 2}
-        if channels != 1 or not is_centred or attributes["auto_pad"] != "explicit":
+        if weights is None or len(weights) != 1 or not _keeps_size(node, weights):
             continue
         block = shuffle.get_attributes()["block_size"]
         kernels = _before_shuffle(weights[0], block)
         pads = [kernels.shape[2] // 2] * 2
         wide: Any = opset13.convolution(shuffle.input_value(0), opset13.constant(kernels), [1, 1], pads, pads, [1, 1])
-        last, following = node, _only_follower(node)
-        if following.get_type_name() == "Add" and (bias := constant(source(following, 1))) is not None:
-            last, wide = following, opset13.add(wide, opset13.constant(bias.reshape(1, 1, 1, 1)))
+        last, bias = _with_bias(node)
+        if bias is not None:
+            wide = opset13.add(wide, opset13.constant(bias.reshape(1, 1, 1, 1)))
         shuffled: Any = opset13.depth_to_space(wide, "depth_first", block)
         last.output(0).replace(shuffled.output(0))
 
@@ -319,22 +314,17 @@ def _widen(node: Any, enlargements: dict[str, int]) -> None:
     """
     from openvino import opset13
 
-    weights = constant(source(node, 1))
-    attributes = node.get_attributes()
-    if weights is None or set(attributes["strides"]) | set(attributes["dilations"]) != {1}:
-        return
-    last, bias, shuffle = node, None, 1
-    following = _only_follower(last)
-    if following.get_type_name() == "Add" and (bias := constant(source(following, 1))) is not None:
-        last, following = following, _only_follower(following)
+    weights, attributes = _square_kernels(node), node.get_attributes()
+    last, bias = _with_bias(node)
+    following, shuffle = _only_follower(last), 1
     if following.get_type_name() == "DepthToSpace":
         last, shuffle, following = following, following.get_attributes()["block_size"], _only_follower(following)
-    channels, _, height, width = weights.shape
-    if channels != shuffle**2 or height != width or attributes["auto_pad"] != "explicit":
+    if weights is None or len(weights) != shuffle**2:
         return
+    channels, _, size, _ = weights.shape
     ends = following.get_type_name() == "Result"
     allowed = [block for block in (1, 2, 4) if ends or enlargements[node.get_friendly_name()] % block == 0]
-    block = min(allowed, key=lambda b: _cost(channels, height, b))
+    block = min(allowed, key=lambda b: _cost(channels, size, b))
     if block == 1:
         return
     after = [pad + block - 1 for pad in attributes["pads_end"]]
@@ -352,6 +342,28 @@ def _widen(node: Any, enlargements: dict[str, int]) -> None:
         wide = opset13.add(wide, opset13.constant(np.ascontiguousarray(values)))
     shuffled: Any = opset13.depth_to_space(wide, "depth_first", block * shuffle)
     last.output(0).replace(shuffled.output(0))
+
+
+def _square_kernels(node: Any) -> NDArray[np.float32] | None:
+    """A convolution's constant weights `(o, i, k, k)`, if it makes an output for each position; else None."""
+    weights, attributes = constant(source(node, 1)), node.get_attributes()
+    steps = {*attributes["strides"], *attributes["dilations"]}
+    if weights is None or steps != {1} or attributes["auto_pad"] != "explicit":
+        return None
+    return weights if weights.shape[2] == weights.shape[3] else None
+
+
+def _keeps_size(node: Any, weights: NDArray[np.float32]) -> bool:
+    """Whether a convolution's kernels have a middle, and pads as wide as they reach from there."""
+    attributes, size = node.get_attributes(), weights.shape[2]
+    return size % 2 == 1 and {*attributes["pads_begin"], *attributes["pads_end"]} == {size // 2}
+
+
+def _with_bias(node: Any) -> tuple[Any, NDArray[np.float32] | None]:
+    """Where a convolution ends, its bias included, and the bias; None without."""
+    following = _only_follower(node)
+    bias = constant(source(following, 1)) if following.get_type_name() == "Add" else None
+    return (node, None) if bias is None else (following, bias)
 
 
 def _only_follower(node: Any) -> Any:
