@@ -97,8 +97,8 @@ class Kept:
 
 
 def _path(parts: list[Any]) -> Path | None:
-    where, surroundings = folder(), _surroundings()
-    if where is None or surroundings is None:
+    where = folder()
+    if where is None or (surroundings := _surroundings()) is None:
         return None
     key = hashlib.blake2b(surroundings, digest_size=16)
     key.update(repr(parts).encode())
