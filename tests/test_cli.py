@@ -21,6 +21,7 @@ from upres.evaluation import page
 from upres.images import io
 from upres.images.io import Picture
 from upres.inference.runtime import has_bf16, has_int8
+from upres.training.hardware import has_bf16 as training_has_bf16
 from upres.weights import store
 
 REPOSITORY = Path(__file__).parent.parent
@@ -316,7 +317,7 @@ def test_pack_train_export_and_use(tmp_path, photo):
     for i in range(10):
         io.write(Picture(photo[i * 20 : i * 20 + 110, i * 30 : i * 30 + 120], {}), pictures / f"{i}.png")
     (pictures / "notes.txt").write_text("not a picture")
-    done = upres_("pack", pictures, "-o", tmp_path / "p.pack")
+    done = upres_("pack", pictures, "-o", tmp_path / "packs" / "p.pack")
     assert done.returncode == 0
     assert "notes.txt" in done.stderr
     recipe = tmp_path / "mine.py"
@@ -324,7 +325,7 @@ def test_pack_train_export_and_use(tmp_path, photo):
         "from dataclasses import replace\nfrom upres.recipes import RECIPES\n"
         "RECIPE = replace(RECIPES['espcn'], patch=16, rescale=(1.0,))\n"
     )
-    arguments = ["train", recipe, "--scale", 2, "--data", tmp_path / "p.pack", "--steps", 6, "--no-compile"]
+    arguments = ["train", recipe, "--scale", 2, "--data", tmp_path / "packs" / "p.pack", "--steps", 6, "--no-compile"]
     done = upres_(*arguments, "--out", tmp_path / "run")
     assert done.returncode == 0, done.stderr
     onnx = tmp_path / "run" / "espcn-x2.onnx"
@@ -392,6 +393,8 @@ def test_a_folder_of_pictures_is_estimated_and_trained_on(tmp_path, photo):
     assert dry.returncode == 0, dry.stderr
     assert "srcnn ×2, ×3, ×4: 57,281 parameters" in dry.stdout
     assert "GFLOP/s" in dry.stdout
+    assert f" in {'bf16' if training_has_bf16('cpu') else 'f32'}\n" in dry.stdout
+    assert " in f32\n" in upres_(*train, "--dry-run", "--precision", "f32").stdout
     assert not out.exists()
     done = upres_(*train, "--validation", pictures)
     assert done.returncode == 0, done.stderr

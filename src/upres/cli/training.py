@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 Device = Literal["auto", "cpu", "cuda", "mps"]
 RecipeKind = Literal["shipped", "paper"]
+Arithmetic = Literal["bf16", "f32"]
 _OWN_PACK = ".pictures.pack"
 
 
@@ -38,6 +39,10 @@ def train(
         float | None, typer.Option(help="At the top of the schedule.", show_default="the recipe's")
     ] = None,
     seed: Annotated[int | None, typer.Option(help="Seed of the run.", show_default="the recipe's")] = None,
+    precision: Annotated[
+        Arithmetic | None,
+        typer.Option(help="What the network computes in.", show_default="the recipe's; f32 where there is no bfloat16"),
+    ] = None,
     held_out: Annotated[int | None, typer.Option(help="Pictures to validate on.", show_default="the recipe's")] = None,
     validation: Annotated[Path | None, typer.Option(help="Validate on these; train on all of DATA.")] = None,
     init: Annotated[str | None, typer.Option(help="Start from a weights file, or from ours, such as espcn-x2.")] = None,
@@ -54,6 +59,7 @@ def train(
     from upres.data import pack
     from upres.export import export as export_weights
     from upres.training import estimate, loop
+    from upres.training.hardware import has_bf16
     from upres.weights import store
 
     chosen = _recipe(network, recipe)
@@ -67,6 +73,8 @@ def train(
         chosen = chosen.with_batch(batch)
     if learning_rate is not None:
         chosen = replace(chosen, learning_rate=learning_rate)
+    if precision is not None or not has_bf16(device):
+        chosen = replace(chosen, precision=precision or "f32")
     if held_out is not None and validation is not None:
         raise UsageError("--held-out sets pictures of DATA apart, and --validation names others; give one of them.")
     if held_out is not None:
@@ -150,7 +158,9 @@ def pack(
 ) -> None:
     """Make one file of a folder of pictures, for training."""
     from upres.data import pack
+    from upres.files import make_folder
 
+    make_folder(out.parent)
     pictures, skipped = pack.pack_folder(folder, out)
     _print_skipped(skipped)
     print(f"{out}: {len(pictures.planes)} pictures, {out.stat().st_size / 2**20:.1f} MiB")

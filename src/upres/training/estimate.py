@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import tempfile
+import time
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -17,8 +18,8 @@ from upres.training import loop
 from upres.training.recipe import Recipe
 from upres.training.watching import Report
 
-_MOST_STEPS = 20
-_FLOPS_WAITED_FOR = 2e12  # ten seconds or so of a CPU
+_STEPS = 20
+_SECONDS = 10.0
 
 
 @dataclass(frozen=True)
@@ -30,8 +31,9 @@ class Estimate:
         parameters: all that are trained, biases included.
         flops: floating-point operations of a step, forward and backward; a multiplication and an addition are two.
         memory: greatest use in bytes: of the device's memory on CUDA, else of the process; None where unknown.
-        steps_per_second: over up to 20 steps, after as many, which compile. Of fewer than 10, where a CPU takes long,
-            what SOAP does every tenth step may be left out, or weigh too much.
+        steps_per_second: over 20 steps, or as many as a CPU takes ten seconds for, but at least one at each scale,
+            after the first ones, which compile. Of fewer than 10, what SOAP does every tenth step may be left out, or
+            weigh too much.
     """
 
     recipe: Recipe
@@ -51,7 +53,7 @@ class Estimate:
         return "\n".join(
             [
                 f"{r.model} ×{', ×'.join(map(str, r.scales))}: {self.parameters:,} parameters",
-                f"a step: {r.batch} patches of {r.patch}×{r.patch}, {self.flops / 1e9:.2f} GFLOP",
+                f"a step: {r.batch} patches of {r.patch}×{r.patch}, {self.flops / 1e9:.2f} GFLOP in {r.precision}",
                 f"pace: {self.steps_per_second:.2f} steps/s, {self.flops * self.steps_per_second / 1e9:.0f} GFLOP/s",
                 f"memory: {self.memory / 2**20:.0f} MiB" if self.memory else "memory: unknown",
                 f"{r.steps} steps: about {hours} h {minutes} min, validation not counted",
@@ -71,19 +73,21 @@ def estimate(recipe: Recipe, data: Pack, *, accelerator: str = "auto", compile: 
     Raises:
         DataError, UsageError: as `loop.train` does.
     """
-    paces: list[float] = []
+    on_gpu = accelerator != "cpu" and torch.cuda.is_available()
+    at_once = _STEPS if on_gpu else len(recipe.scales)  # each scale compiles; a GPU would wait for each report
+    compiled_by = at_once if on_gpu else 2 * at_once
+    reports: list[tuple[int, float]] = []
 
     def watch(report: Report) -> None:
-        paces.append(report.patches_per_second)
-        if len(paces) == 2:
+        if report.step < compiled_by:
+            return
+        reports.append((report.step, time.perf_counter()))
+        (first, since), (last, now) = reports[0], reports[-1]
+        if last > first and (last - first >= _STEPS or now - since > _SECONDS):
             raise _Enough
 
-    flops = flops_of_a_step(recipe)
-    steps = _MOST_STEPS
-    if accelerator == "cpu" or not torch.cuda.is_available():
-        scales = len(recipe.scales)  # each is compiled in the first steps, and measured in as many more
-        steps = max(1, min(_MOST_STEPS, int(_FLOPS_WAITED_FOR // flops)) // scales) * scales
-    short = replace(recipe, steps=2 * steps + 1, settle=0, growth=(), validate_every=10**9)
+    steps = compiled_by + _STEPS + at_once
+    short = replace(recipe, steps=steps, settle=0, growth=(), validate_every=10**9)
     with tempfile.TemporaryDirectory() as folder, suppress(_Enough):
         loop.train(
             short,
@@ -92,16 +96,17 @@ def estimate(recipe: Recipe, data: Pack, *, accelerator: str = "auto", compile: 
             validation=Pack((), (), digest=""),
             accelerator=accelerator,
             compile=compile,
-            report_every=steps,
+            report_every=at_once,
             watch=watch,
         )
+    (first, since), (last, now) = reports[0], reports[-1]
     network = NETWORKS[recipe.network](scale=recipe.scale, **recipe.arguments)
     return Estimate(
         recipe=recipe,
         parameters=sum(p.numel() for p in network.parameters()),
-        flops=flops,
+        flops=flops_of_a_step(recipe),
         memory=_peak_memory(),
-        steps_per_second=paces[-1] / recipe.batch,
+        steps_per_second=(last - first) / (now - since),
     )
 
 

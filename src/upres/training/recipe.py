@@ -71,7 +71,8 @@ class Recipe:
             uses it too. Infinity for none.
         ema: decay of the running mean of the weights, which is what is validated and kept; 0 keeps the weights
             themselves. Early steps decay faster, so that the mean forgets the start.
-        precision: of the network's arithmetic; in `bf16` weights, loss and optimizer still stay in float32.
+        precision: of the network's arithmetic; in `bf16` weights, loss and optimizer still stay in float32. `upres
+            train` turns `bf16` into `f32` where the processor lacks it.
         settle: last steps, in which the convolutions' weights, now the running mean rounded to bfloat16, stay fixed
             while biases and slopes are trained on in float32, at a tenth of the rate and a half cosine. Without it a
             small network carries bfloat16's rounding as a brightness error of up to 0.3 gray levels; with it the
