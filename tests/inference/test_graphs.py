@@ -7,7 +7,7 @@ import torch
 import upres
 from upres.export import PARITY, to_onnx
 from upres.images.resize import imresize
-from upres.inference import graphs
+from upres.inference import graphs, runtime
 from upres.inference.engines import EnlargesFirst, OnnxRuntimeEngine, OpenVINOEngine
 from upres.inference.runtime import Compiled, core, has_bf16
 from upres.networks import NETWORKS, enlarges_first
@@ -74,6 +74,27 @@ def test_rewritten_graphs_compute_what_onnxruntime_computes(exported, name, scal
         tolerance = PARITY * max(np.abs(expected).max(), 1)
         np.testing.assert_allclose(rewritten(y), expected, atol=tolerance)
         np.testing.assert_allclose(rewritten.residual(y), expected - imresize(y, scale), atol=tolerance)
+
+
+@pytest.mark.parametrize(
+    ("machine", "features", "activation"),
+    [
+        ("x86_64", ["avx2", "fma"], "Sigmoid"),
+        ("AMD64", [], "Sigmoid"),
+        ("x86_64", ["avx2", "avx512f"], "Tanh"),
+        ("arm64", [], "Tanh"),
+    ],
+)
+def test_tanh_is_computed_by_the_sigmoid_where_that_is_faster(machine, features, activation, monkeypatch, exported):
+    monkeypatch.setattr("platform.machine", lambda: machine)
+    monkeypatch.setattr(runtime, "processor_features", lambda: frozenset(features))
+    path, _ = exported("espcn", 2)
+    graph = graphs.prepare(core().read_model(str(path)))
+    kinds = [node.get_type_name() for node in graph.model.get_ordered_ops()]
+    assert [kind for kind in kinds if kind in ("Tanh", "Sigmoid")] == [activation] * 2
+    y = np.random.default_rng(0).random((9, 12), np.float32)
+    (result,) = Compiled(graph.model, "f32", streams=1)(*graph.interface.inputs(y))[0]
+    np.testing.assert_allclose(result, OnnxRuntimeEngine(path)(y), atol=1e-5)
 
 
 @pytest.mark.parametrize(

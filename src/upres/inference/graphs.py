@@ -12,6 +12,8 @@ OpenVINO fuses and schedules well, but it takes a convolution as it is written. 
 - A convolution with one or four output channels fills as much of a 16-lane register. The same convolution at stride b,
   making the b×b block of outputs around each position at once, fills it: its kernel grows from k to k + b − 1, and its
   time falls to a quarter or so.
+- Without AVX-512, tanh takes its polynomials from a table, one number after the other, longer than ESPCN's first
+  convolution. By the sigmoid, which needs no table, it is 2·σ(2x) − 1.
 - A network that adds its output to the bicubic-enlarged picture need not enlarge: whoever runs it enlarges anyway, all
   colours together, in float32; bfloat16 then rounds the small difference alone.
 - bfloat16 rounds the luma itself, to eight bits and fewer in the highlights, which costs more than all that it rounds
@@ -28,6 +30,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from upres.inference.runtime import is_x86_without_avx512
 
 _SIDE = 32  # of the input that shapes are probed with; every block and scale divides it
 _SMALL_SHARE = 0.05  # of a network's weights: of a larger first convolution, a second channel would be felt
@@ -95,6 +99,8 @@ def prepare(model: Any) -> LumaGraph:
     passes.register_pass(ConstantFolding())  # a bias from ONNX is a constant only after this
     passes.run_passes(model)
     _flatten_prelu_slopes(model)
+    if is_x86_without_avx512():
+        _tanh_by_sigmoid(model)
     _activate_before_shuffling(model)
     _shuffle_pixels_together(model)
     _convolve_before_shuffling(model)
@@ -198,6 +204,17 @@ def _flatten_prelu_slopes(model: Any) -> None:
             if slope.get_type_name() == "Constant":
                 flat = opset13.constant(np.asarray(slope.get_data(), np.float32).reshape(-1))
                 node.input(1).replace_source_output(flat.output(0))
+
+
+def _tanh_by_sigmoid(model: Any) -> None:
+    from openvino import opset13
+
+    two, one = (opset13.constant(np.full((1, 1, 1, 1), value, np.float32)) for value in (2, 1))
+    for node in model.get_ordered_ops():
+        if node.get_type_name() == "Tanh":
+            sigmoid: Any = opset13.sigmoid(opset13.multiply(node.input_value(0), two))
+            doubled: Any = opset13.multiply(sigmoid, two)
+            node.output(0).replace(opset13.subtract(doubled, one).output(0))
 
 
 def _drop_bicubic(model: Any) -> bool:

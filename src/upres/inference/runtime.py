@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import platform
 import queue
 import re
 import sys
@@ -68,6 +69,20 @@ def processor_features() -> frozenset[str]:
     text = _CPU_INFO.read_text(encoding="utf-8") if _CPU_INFO.exists() else ""
     lists = re.findall(r"^(?:flags|Features)\s*:(.*)$", text, re.MULTILINE)  # of each core; the rest may change
     return frozenset(" ".join(lists).split())
+
+
+def is_x86_without_avx512() -> bool:
+    """Whether the processor is such a one; outside Linux, which alone says so, any x86 is taken for one."""
+    return _is_x86() and "avx512f" not in processor_features()
+
+
+def is_x86_without_dot_products() -> bool:
+    """Whether the processor is an x86 that multiplies bytes and adds the products step by step."""
+    return _is_x86() and not {"avx_vnni", "avx512_vnni", "amx_int8"} & processor_features()
+
+
+def _is_x86() -> bool:
+    return platform.machine().lower() in ("x86_64", "amd64")
 
 
 @lru_cache(maxsize=1)
