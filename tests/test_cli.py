@@ -108,6 +108,7 @@ def _bad_files(folder, photo):
         (["good.png", "--scale", "2", "--width", "9"], 2, "the size is given by scale and width; give one of"),
         (["good.png", "--fit", "9"], 2, "fit is '9'; give width and height as in 1920x1080."),
         (["good.png", "--memory", "much"], 2, "memory is 'much'; give a number with a unit, as in 800MB or 2GB."),
+        (["good.png", "--memory", "500"], 2, "memory is '500', 500 bytes; give a number with a unit, as in 800MB"),
         (["good.png", "--memory", "1MB"], 1, "are allowed (--memory)."),
         (["good.png", "--max-megapixels", "0.0001"], 1, "20×20 pixels, 0.0004 megapixels; the limit is 0.0001 ("),
         (["good.png", "--quality", "0"], 2, "quality is 0; it must lie between 1 and 100."),
@@ -419,6 +420,26 @@ def test_a_folder_of_pictures_is_estimated_and_trained_on(tmp_path, photo):
     assert again.returncode == 0, again.stderr
     assert "a step: 128 patches of 7×7" in again.stdout
     assert "a step: 3 patches of 7×7" in upres_(*paper, "--batch", 3).stdout
+
+
+def test_a_picture_that_takes_long_has_a_bar_on_a_terminal(picture, tmp_path):
+    pty = pytest.importorskip("pty")
+    code = "import sys, upres.cli.pictures as p; p._SHOWS_PROGRESS_AFTER = 0; from upres.cli import main; main()"
+    for arguments in ([], ["--json"]):
+        ours, theirs = pty.openpty()
+        out = tmp_path / f"{len(arguments)}.png"
+        command = [sys.executable, "-c", code, "upscale", str(picture), "-o", str(out), "-s", "20", *arguments]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=theirs, text=True) as process:
+            os.close(theirs)
+            shown = b""
+            with suppress(OSError):  # Linux says so at the end
+                while chunk := os.read(ours, 4096):
+                    shown += chunk
+            stdout = process.stdout.read()
+        os.close(ours)
+        assert process.returncode == 0
+        assert "1600" in stdout
+        assert b"%" in shown
 
 
 def test_standard_input_and_output(picture):

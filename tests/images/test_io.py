@@ -82,6 +82,21 @@ def test_palette_and_one_bit_pictures_are_expanded(tmp_path):
     assert io.read(tmp_path / "palette.png").pixels.dtype == np.uint8
 
 
+@pytest.mark.parametrize(
+    ("start", "kind"),
+    [
+        (b"BM\x36\x00\x0c\x00\x00\x00\x00\x00", "BMP"),
+        (b"\x00\x00\x00\x0cjP  \r\n\x87\n", "JPEG 2000"),
+        (b"\xff\x0a\xfa\x1f", "JPEG XL"),
+        (b"just text that goes on", "its content is of no known format"),
+    ],
+)
+def test_formats_that_are_not_read_are_named(tmp_path, start, kind):
+    (tmp_path / "a.jpg").write_bytes(start + bytes(100))
+    with pytest.raises(PictureError, match=rf"not a picture that upres can read \({kind}\)"):
+        io.read(tmp_path / "a.jpg")
+
+
 def test_bad_files_are_named_with_the_reason(tmp_path, jpeg):
     with pytest.raises(PictureError, match="no such file"):
         io.read(tmp_path / "missing.jpg")

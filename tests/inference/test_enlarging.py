@@ -18,7 +18,7 @@ from upres.images import formats, io
 from upres.images.formats import Encoding
 from upres.images.io import Picture
 from upres.images.resize import imresize
-from upres.inference import caching, engines, enlarging, fidelity, tiling
+from upres.inference import caching, engines, enlarging, fidelity, folders, tiling
 from upres.inference.enlarging import Enlarger, Settings, free_memory
 from upres.inference.sizes import Wanted
 
@@ -130,6 +130,27 @@ def test_any_size_dtype_channels_scale_and_format(tmp_path_factory, size, channe
     picture = io.read(target)
     assert picture.pixels.shape[:2] == done.size == make.settings.wanted.of(size)
     assert picture.pixels.dtype == format.dtype(np.dtype(dtype))
+
+
+@pytest.mark.parametrize("channels", [2, 4])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
+def test_an_opaque_alpha_is_left_out_of_a_format_that_has_none(tmp_path, photo, channels, dtype):
+    white = 1 if dtype == "float32" else np.iinfo(dtype).max
+    colours = (photo[:30, :40, : channels - 1] / 255 * white).astype(dtype)
+    pixels = np.concatenate([colours, np.full((30, 40, 1), white, dtype)], axis=2)
+    (jpeg,) = (format for format in formats.FORMATS if format.name == "jpeg")
+    make = enlarger(model="bicubic", scale=2)
+    job = folders.Job(tmp_path / "in.tif", tmp_path / "out.jpg", jpeg)
+    for name, content in (("out", pixels), ("plain", colours if channels == 4 else colours[..., 0])):
+        io.write(Picture(content), job.source, overwrite=True)
+        make.file(job.source, tmp_path / f"{name}.jpg", format=jpeg)
+    assert (tmp_path / "out.jpg").read_bytes() == (tmp_path / "plain.jpg").read_bytes()
+    io.write(Picture(pixels), job.source, overwrite=True)
+    assert folders.prospect(job, make.settings, max_pixels=10**6) == (60, 80)
+    pixels[-1, -1, -1] = 0
+    io.write(Picture(pixels), job.source, overwrite=True)
+    with pytest.raises(PictureError, match="has no transparency"):
+        folders.prospect(job, make.settings, max_pixels=10**6)
 
 
 def test_fractions_go_through_the_network_above(tmp_path, photo):

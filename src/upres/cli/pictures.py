@@ -15,7 +15,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor, wait
-from contextlib import closing, suppress
+from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
@@ -28,6 +28,8 @@ from upres.cli.options import Engine, Precision, printable
 from upres.errors import OutputError, PictureError, TooLittleMemory, UpresError, UsageError
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
+
     from upres.images.formats import Encoding
     from upres.images.formats import Format as FileFormat
     from upres.inference.enlarging import Done, Enlarger, Settings
@@ -37,6 +39,8 @@ if TYPE_CHECKING:
 Format = Literal["png", "jpeg", "jpg", "webp", "tiff", "tif", "avif", "gif"]
 _STREAM = "-"
 _CHUNK = 1 << 20
+_LEAST_MEMORY = 1_000_000  # bytes: of less, the unit was forgotten
+_SHOWS_PROGRESS_AFTER = 2.0  # seconds
 _HEEDS_SIGNALS_EVERY = 0.1  # seconds: a signal that another thread takes does not wake one that waits for a lock
 
 
@@ -155,7 +159,10 @@ def _bytes(text: str) -> int:
     match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([KMGT]?)i?B?", text.strip(), re.IGNORECASE)
     if match is None:
         raise UsageError(f"memory is {text!r}; give a number with a unit, as in 800MB or 2GB.")
-    return int(float(match[1]) * 1000 ** " KMGT".index(match[2].upper() or " "))
+    size = int(float(match[1]) * 1000 ** " KMGT".index(match[2].upper() or " "))
+    if size < _LEAST_MEMORY:
+        raise UsageError(f"memory is {text!r}, {size:,} bytes; give a number with a unit, as in 800MB or 2GB.")
+    return size
 
 
 def _pixels(megapixels: float) -> int:
@@ -276,15 +283,41 @@ def _files(call: _Call, jobs: list[Job], new_folder: Path | None) -> None:
 
 def _enlarged(enlarger: Enlarger, call: _Call, source: bytes | Path, target: Path, format: FileFormat) -> Done:
     """Enlarge one picture on another thread: libvips calls back into Python, where a Ctrl-C would be lost."""
+    share = 0.0
+
+    def advanced(made: float) -> None:
+        nonlocal share
+        share = made
+
     with ThreadPoolExecutor(1) as pool:
         try:
-            future = pool.submit(enlarger.file, source, target, format=format, max_pixels=call.max_pixels)
-            while not wait((future,), timeout=_HEEDS_SIGNALS_EVERY).done:
-                pass
+            future = pool.submit(
+                enlarger.file, source, target, format=format, max_pixels=call.max_pixels, advanced=advanced
+            )
+            shows_from = time.monotonic() + _SHOWS_PROGRESS_AFTER
+            with ExitStack() as stack:
+                bar = None
+                while not wait((future,), timeout=_HEEDS_SIGNALS_EVERY).done:
+                    if bar is None and time.monotonic() > shows_from and sys.stderr.isatty():
+                        bar = stack.enter_context(_bar())
+                    if bar is not None:
+                        bar.update(bar.task_ids[0], completed=share)
             return future.result()
         except (KeyboardInterrupt, SystemExit):
             enlarger.stopped.set()
             raise
+
+
+def _bar() -> Progress:
+    """How much of a picture is made, and the time left."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TaskProgressColumn, TimeRemainingColumn
+
+    bar = Progress(
+        BarColumn(), TaskProgressColumn(), TimeRemainingColumn(), console=Console(stderr=True), transient=True
+    )
+    bar.add_task("", total=1.0)
+    return bar
 
 
 def _folder(call: _Call, root: str, out: str | None) -> None:
@@ -363,8 +396,6 @@ def _stream(call: _Call, pictures: list[str], out: str | None) -> None:
         try:
             with target.open("rb") as file, open(sys.stdout.fileno(), "wb", closefd=False) as stdout:
                 shutil.copyfileobj(file, stdout)
-        except BrokenPipeError:  # whoever reads has enough
-            raise
         except OSError as error:
             raise OutputError(f"standard output: could not be written ({error.strerror}).") from error
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import html
+import importlib.util
 import json
 import math
 import textwrap
@@ -192,13 +193,16 @@ def telling_crop(pictures: Sequence[NDArray[np.uint8]]) -> Crop:
 
 
 def check_format(path: Path) -> None:
-    """Refuse, before any work is done, a file that is not one of `FORMATS`.
+    """Refuse, before any work is done, a file that is not one of `FORMATS`, or that cannot be drawn.
 
     Raises:
         UsageError: another ending.
+        MissingExtraError: a sheet, and matplotlib is not installed.
     """
     if path.suffix.lower() not in FORMATS:
         raise UsageError(f"{path}: cannot write a comparison so; the ending is one of {', '.join(FORMATS)}.")
+    if path.suffix.lower() != ".html" and importlib.util.find_spec("matplotlib") is None:
+        raise MissingExtraError("matplotlib", "report")
 
 
 def write(comparison: Comparison, path: Path, *, differences: bool = False) -> None:

@@ -3,7 +3,7 @@
 from upres.images.formats import Encoding
 from upres.images.picture import Picture
 from upres.images.reading import MAX_PIXELS, check_format, check_input, format_of, look, read
-from upres.images.writing import check_fits, check_output, format_for, lost, write, write_rows
+from upres.images.writing import check_fits, check_output, format_for, lost, without_opaque_alpha, write, write_rows
 
 __all__ = [
     "MAX_PIXELS",
@@ -18,6 +18,7 @@ __all__ = [
     "look",
     "lost",
     "read",
+    "without_opaque_alpha",
     "write",
     "write_rows",
 ]

@@ -27,6 +27,11 @@ if TYPE_CHECKING:
 
 MAX_PIXELS = 250_000_000
 _LOADERS = ("Jpeg", "Uhdr", "Png", "Webp", "Tiff", "Heif", "Nsgif", "Jxl", "Jp2k", "Ppm", "Rad")
+_NOT_READ = {  # by what their files begin with
+    "BMP": (b"BM",),
+    "JPEG 2000": (b"\x00\x00\x00\x0cjP  ", b"\xff\x4f\xff\x51"),
+    "JPEG XL": (b"\x00\x00\x00\x0cJXL ", b"\xff\x0a"),
+}
 _FORMAT_OF_LOADER = {"Jpeg": "jpeg", "Uhdr": "jpeg", "Webp": "webp", "Tiff": "tiff", "Heif": "avif", "Nsgif": "gif"}
 _CARRIED_BLOCKS = ("icc-profile-data", "exif-data", "xmp-data", "iptc-data")
 _CARRIED_VALUES = ("loop", "delay", "resolution-unit")
@@ -335,8 +340,9 @@ def _kind(name: str, source: Any, file: str | os.PathLike[str] | bytes) -> str:
     found = pyvips.vips_lib.vips_foreign_find_load_source(source.pointer)
     if found == pyvips.ffi.NULL:
         with _stream_of(name, file) as stream:
-            is_avif = stream.read(12)[4:] == b"ftypavis"
-        what = "an animated AVIF" if is_avif else "its content is of no known format"
+            start = stream.read(12)
+        what = next((kind for kind, begins in _NOT_READ.items() if start.startswith(begins)), None)
+        what = what or ("an animated AVIF" if start[4:] == b"ftypavis" else "its content is of no known format")
         raise PictureError(f"{name}: not a picture that upres can read ({what}); export it as PNG or TIFF.")
     kind = str(pyvips.ffi.string(found), "ascii").removeprefix("VipsForeignLoad").removesuffix("Source")
     if kind not in _LOADERS:

@@ -112,32 +112,50 @@ def check_output(path: str | os.PathLike[str], *, overwrite: bool) -> None:
         raise OutputError(f"{path}: the folder {path.parent} is not writable; give -o to write elsewhere.")
 
 
-def check_fits(
-    path: str | os.PathLike[str], format: Format, size: tuple[int, int], *, channels: int, pages: int
-) -> None:
+def check_fits(path: str | os.PathLike[str], format: Format, size: tuple[int, int], *, pages: int) -> None:
     """Refuse, before any work is done, what a format cannot hold.
 
     Args:
         path: for the message.
         format: what the file will be.
         size: height and width of a page.
-        channels: 1 to 4.
         pages: below each other.
 
     Raises:
-        UsageError: transparency, pages, or a side that the format has not.
+        UsageError: pages, or a side that the format has not.
     """
     if pages > 1 and not format.pages:
         raise UsageError(
             f"{path}: {format.name} holds one picture, not {pages} pages or frames; write .tif, .webp or .gif."
         )
-    if not format.alpha and channels in (2, 4):
-        raise UsageError(f"{path}: JPEG has no transparency; write .png, .webp or .tif instead.")
     if max(size) > format.max_side:
         raise UsageError(
             f"{path}: {size[1]}×{size[0]} pixels; {format.name} has at most {format.max_side:,} a side, "
             "so write .png or .tif, or take a smaller scale."
         )
+
+
+def without_opaque_alpha(picture: Picture, path: str | os.PathLike[str], format: Format) -> Picture:
+    """A picture as a format holds it that may lack transparency: there, without an alpha that is opaque all over.
+
+    Args:
+        picture: to be written.
+        path: for the message.
+        format: what the file will be.
+
+    Raises:
+        UsageError: the format lacks transparency, and some of the picture is transparent.
+    """
+    pixels = picture.pixels
+    if format.alpha or pixels.ndim == 2 or pixels.shape[2] not in (2, 4):
+        return picture
+    if pixels[..., -1].min() < (1 if pixels.dtype.kind == "f" else np.iinfo(pixels.dtype).max):
+        raise _no_transparency(path)
+    return picture.with_pixels(pixels[..., 0] if pixels.shape[2] == 2 else np.ascontiguousarray(pixels[..., :-1]))
+
+
+def _no_transparency(path: str | os.PathLike[str]) -> UsageError:
+    return UsageError(f"{path}: JPEG has no transparency; write .png, .webp or .tif instead.")
 
 
 def write(
@@ -159,6 +177,7 @@ def write(
     format = format_for(path, encoding)
     encoding.check(format)
     check_output(path, overwrite=overwrite)
+    picture = without_opaque_alpha(picture, path, format)
     pixels = _converted(picture.pixels, format)
     pixels = pixels if pixels.ndim == 3 else pixels[..., None]
     write_rows(iter([pixels]), pixels.shape, picture, path, format=format, encoding=encoding)
@@ -203,7 +222,9 @@ def write_rows(
     """
     pyvips = vips.module()
     height, width, channels = shape
-    check_fits(path, format, (height // picture.pages, width), channels=channels, pages=picture.pages)
+    check_fits(path, format, (height // picture.pages, width), pages=picture.pages)
+    if not format.alpha and channels in (2, 4):
+        raise _no_transparency(path)
     dtype = format.dtype(picture.pixels.dtype)
     tiff = ComputedTiff(rows, shape, dtype)
     with whole_file(path) as temporary:

@@ -161,6 +161,7 @@ class Enlarger:
         max_pixels: int = io.MAX_PIXELS,
         share: float = 1,
         written: Callable[[Path], None] | None = None,
+        advanced: Callable[[float], None] | None = None,
     ) -> Done:
         """Read a picture, enlarge it and write it, replacing what is there.
 
@@ -171,6 +172,7 @@ class Enlarger:
             max_pixels: of the input; the result may have 16 times as many.
             share: of the memory that this picture may take.
             written: is called with the finished temporary file before it takes its place.
+            advanced: is called with the share of the result's rows that are made, after each strip of them.
 
         Raises:
             PictureError: the picture cannot be read, or the format cannot hold its result.
@@ -218,12 +220,15 @@ class Enlarger:
 
         try:
             picture = io.read(source, pages=True, max_pixels=max_pixels, admit=tile)
+            picture = io.without_opaque_alpha(picture, target, format)
             pixels = picture.pixels
             height, width = pixels.shape[0] // picture.pages, pixels.shape[1]
             size = self.settings.wanted.of((height, width))
             side = tile(pixels.shape, picture.pages, pixels.dtype, from_lossless=picture.is_lossless)
             rows = self._rows(picture, size, format, side)
             shape = (size[0] * picture.pages, size[1], pixels.shape[2] if pixels.ndim == 3 else 1)
+            if advanced is not None:
+                rows = _counted(rows, shape[0], advanced)
             encoding = self.settings.encoding
             io.write_rows(rows, shape, picture, target, format=format, encoding=encoding, written=finish)
         except UsageError as error:
@@ -246,6 +251,14 @@ class Enlarger:
     def _check_not_stopped(self) -> None:
         if self.stopped.is_set():
             raise Interrupted("stopped; the picture in work was given up.")
+
+
+def _counted(strips: Iterator[NDArray[Any]], total: int, advanced: Callable[[float], None]) -> Iterator[NDArray[Any]]:
+    made = 0
+    for strip in strips:
+        made += strip.shape[0]
+        advanced(made / total)
+        yield strip
 
 
 def checked_size(
@@ -278,7 +291,7 @@ def checked_size(
             f"the limit is {_MOST_ENLARGED * max_pixels / 1e6:,.0f}, {_MOST_ENLARGED} times that of inputs "
             "(--max-megapixels)."
         )
-    io.check_fits(target, format, size, channels=shape[2] if len(shape) == 3 else 1, pages=pages)
+    io.check_fits(target, format, size, pages=pages)
     return size
 
 

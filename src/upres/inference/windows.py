@@ -259,7 +259,9 @@ def peak(picture: NDArray[Any]) -> float:
         raise UsageError(f"the picture has shape {shape}; give (h, w) or (h, w, 1 to 4), with no empty side.")
     if picture.dtype.kind == "f":
         low, high = float(picture.min()), float(picture.max())
-        if not (low >= -1 and high <= 2):  # also catches NaN; some overshoot around [0, 1] is clipped
+        if math.isnan(low) or math.isnan(high):
+            raise UsageError("the picture has values that are no numbers (NaN); replace them first.")
+        if low < -1 or high > 2:  # some overshoot around [0, 1] is clipped
             raise UsageError(f"the picture has floats from {low:.4g} to {high:.4g}; bring them to [0, 1] first.")
     return _PEAKS[str(picture.dtype)]
 
