@@ -690,7 +690,7 @@ def test_a_signal_leaves_nothing(tmp_path, photo, number, as_folder):
 def test_verbose_says_what_runs_and_why(picture, tmp_path):
     done = upres_("upscale", picture, "-o", tmp_path / "a.png", "--verbose", "--memory", "1GB")
     assert done.returncode == 0
-    reason = "bf16 for 8-bit pictures, which this processor has" if has_bf16() else "f32 for 8-bit pictures, as this"
+    reason = "bf16 for 8-bit pictures, which this processor has" if has_bf16() else "f32, as this"
     assert f"fsrcnn ×2: openvino; {reason}" in done.stderr
     assert "share a border of 8" in done.stderr
     assert "memory up to 1.0 GB" in done.stderr
@@ -703,7 +703,7 @@ def test_doctor_names_processor_engines_and_speed():
     assert re.search(r"engine openvino: \d", done.stdout)
     assert re.search(r"compiled networks: \d+\.\d MB of at most 100 in .", done.stdout)
     speeds = re.findall(r"  (fsrcnn|espcn), (?:bf16|f32|int8): (\d+\.\d)", done.stdout)
-    assert [name for name, _ in speeds] == ["fsrcnn", "fsrcnn", *["espcn"] * (1 + has_int8())]
+    assert [name for name, _ in speeds] == [*["fsrcnn"] * (1 + has_bf16()), *["espcn"] * (1 + has_int8())]
     assert all(float(speed) > 0 for _, speed in speeds)
 
 

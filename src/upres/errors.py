@@ -36,9 +36,9 @@ class UnknownModelError(UsageError):
 
     def __init__(self, name: str, known: Iterable[str]) -> None:
         known = sorted(known)
-        nearest = difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+        nearest = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.4)
         hint = f"did you mean {' or '.join(nearest)}?" if nearest else f"known: {', '.join(known)}."
-        super().__init__(f"unknown model {name!r}; {hint} `upres models` lists them all.")
+        super().__init__(f"unknown model {name!r}; {hint} `upres models` lists them all; no file has that name.")
 
 
 class ScaleError(UsageError):

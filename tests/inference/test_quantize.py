@@ -9,7 +9,7 @@ from upres.errors import UsageError
 from upres.images.resize import imresize
 from upres.inference import graphs, quantize
 from upres.inference.engines import OpenVINOEngine
-from upres.inference.runtime import core, has_bf16, has_int8
+from upres.inference.runtime import core, has_bf16, has_int8, is_x86_without_dot_products
 from upres.weights import catalog
 
 RECORDS = [pytest.param(record, id=f"{record.name}-x{record.scale}") for record in upres.models()]
@@ -54,18 +54,23 @@ def test_int8_stays_near_float32(record, photo):
     exact, rounded = (upres.load(record.name, record.scale, precision=p).luma(y) for p in ("f32", "int8"))
     found = np.sqrt(np.mean((exact - imresize(y, record.scale)) ** 2))
     # Of what bicubic interpolation lacks, two thirds and more survive.
-    assert 0 < np.sqrt(np.mean((rounded - exact) ** 2)) < found / 3
+    assert np.sqrt(np.mean((rounded - exact) ** 2)) < found / 3
+    # SRCNN 9-1-5 is all first, last and single pixels, so that what it loses is bf16's.
+    assert (rounded != exact).any() == (has_bf16() or record.name != "srcnn-915")
 
 
 @needs_int8
-def test_channels_of_different_width_are_each_rounded_in_their_own_range():
+@pytest.mark.parametrize("shares", [(1, -0.5), (1, 1)])
+def test_channels_of_different_width_are_each_rounded_in_their_own_range(shares):
+    if min(shares) > 0 and is_x86_without_dot_products():
+        pytest.skip("this processor's sums of two products of bytes saturate")
     from openvino import Model, opset13
 
     luma = opset13.parameter([1, 1, -1, -1], np.float32)
     widths = np.array([1.0, 0.01], np.float32)
     spread = opset13.convolution(luma, widths.reshape(2, 1, 1, 1), [1, 1], [0, 0], [0, 0], [1, 1])
     sums = np.zeros((1, 2, 3, 3), np.float32)
-    sums[0, :, 1, 1] = 1 / widths
+    sums[0, :, 1, 1] = shares / widths
     summed = opset13.convolution(spread, sums, [1, 1], [1, 1], [1, 1], [1, 1])
     last = opset13.convolution(summed, np.ones((1, 1, 1, 1), np.float32), [1, 1], [0, 0], [0, 0], [1, 1])
     graph = graphs.LumaGraph(
@@ -76,7 +81,7 @@ def test_channels_of_different_width_are_each_rounded_in_their_own_range():
     assert len(rounded) == 2  # what the second convolution reads, and its weights; the first and the last are left
     ramp = np.linspace(0, 1, 256, dtype=np.float32).reshape(1, 1, 16, 16)
     result = core().compile_model(graph.model, "CPU", {"INFERENCE_PRECISION_HINT": "f32"})(ramp)[0]
-    assert np.abs(result - 2 * ramp).max() < 2.5 / 255
+    assert np.abs(result - sum(shares) * ramp).max() < 2.5 / 255
 
 
 @needs_int8

@@ -42,7 +42,9 @@ def doctor() -> None:
     print(f"by default: {default.explain()}")
     print(f"compiled networks: {_kept()}")
     print(f"speed of networks alone, ×2 of {_TEST_SIZE[1]}×{_TEST_SIZE[0]}, in megapixels of the result a second:")
-    tested: list[Any] = [default, upres.load(upres.DEFAULT_MODEL, 2, precision="f32"), upres.load("espcn", 2)]
+    tested: list[Any] = [default, upres.load("espcn", 2)]
+    if default.precision != "f32":
+        tested.insert(1, upres.load(upres.DEFAULT_MODEL, 2, precision="f32"))
     if has_int8():
         tested.append(upres.load("espcn", 2, precision="int8"))
     for upscaler in tested:

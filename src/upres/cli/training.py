@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import logging
 import os
 import runpy
 import shlex
@@ -62,6 +63,8 @@ def train(
     from upres.training.hardware import has_bf16
     from upres.weights import store
 
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("upres.training").setLevel(logging.INFO)
     chosen = _recipe(network, recipe)
     if scale is not None:
         chosen = chosen.at_scale(scale)

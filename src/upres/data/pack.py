@@ -195,7 +195,7 @@ def _pictures(folder: Path, files: Sequence[Path]) -> Iterator[_Picture | Skippe
         try:
             plane = _luma_plane(io.read(path).pixels)
         except PictureError as error:
-            yield Skipped(path, str(error))
+            yield Skipped(path, str(error).removeprefix(f"{path}: "))
             continue
         content = hashlib.sha256(repr(plane.shape).encode())
         content.update(_rows(plane))

@@ -96,7 +96,7 @@ def load(
         tile=tile,
         workers=workers,
         alone=partial(make, at_once=1) if workers > 1 else None,
-        why=f"{engine}; {precision} for 8-bit pictures, {why}",
+        why=f"{engine}; {precision}{'' if precision == 'f32' else ' for 8-bit pictures'}, {why}",
     )
 
 
@@ -167,5 +167,5 @@ def _from_safetensors(path: Path, scale: int, precision: str, tile: int) -> Upsc
         scale=scale,
         halo=network.halo,
         tile=tile,
-        why="torch; f32 for 8-bit pictures, all that torch has here",
+        why="torch; f32, all that torch has here",
     )

@@ -32,9 +32,10 @@ from upres.inference.runtime import Compiled, is_x86_without_dot_products
 _SIDE = 128  # pixels of the picture that ranges are taken from, as the network sees it
 _TINY = 1e-30
 _FLATTEST = 1e-3  # the least range of a channel beside the widest: one that the picture did not excite may wake up
-# An x86 without dot products of bytes loses 0.75 dB of ESPCN ×3 where zero is the middle one of the 256 levels, as a
-# symmetric range has it, and 0.2 dB, as others do, where it is the hundredth (OpenVINO 2026.4, AMD Zen 3).
-_MOST_LEVELS_BELOW_ZERO = 100
+# An x86 without dot products of bytes adds their products in pairs first, and such sums saturate. Of ESPCN ×3 it loses
+# 0.75 dB where zero is the middle one of the 256 levels, as a symmetric range has it, but 0.2 dB, as others do, up to
+# the 114th (OpenVINO 2026.4, AMD Zen 3). With halved weights nothing could saturate, but ESPCN would lose 0.4 to 0.9.
+_MOST_LEVELS_BELOW_ZERO = 110
 
 
 def quantize(graph: graphs.LumaGraph) -> None:

@@ -75,7 +75,8 @@ class Upscaler:
         else:
             tiles = f"tiles of up to {self.tile}·{self.tile} input pixels that share a border of {self.halo}"
             tiles += f", {self.workers} at a time" if self.workers > 1 else ""
-        return f"{self.name} ×{self.scale}: {self.why}, f32 for deeper ones; {tiles}"
+        deeper = "" if self.precision == "f32" else ", f32 for deeper ones"
+        return f"{self.name} ×{self.scale}: {self.why}{deeper}; {tiles}"
 
     def luma(self, y: NDArray[Any], /, *, precision: Precision | None = None) -> NDArray[np.float32]:
         """The network alone: luma `(h, w)` in [0, 1] → `(s·h, s·w)` float32, unclipped.
