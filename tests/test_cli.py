@@ -390,16 +390,18 @@ def test_a_folder_of_pictures_is_estimated_and_trained_on(tmp_path, photo):
     )
     out = tmp_path / "run"
     train = ["train", recipe, "--data", pictures, "--no-compile", "--learning-rate", 5e-4, "--out", out]
+    first = [*train, "--precision", "f32"]
     dry = upres_(*train, "--dry-run")
     assert dry.returncode == 0, dry.stderr
     assert "srcnn ×2, ×3, ×4: 57,281 parameters" in dry.stdout
     assert "GFLOP/s" in dry.stdout
     assert f" in {'bf16' if training_has_bf16('cpu') else 'f32'}\n" in dry.stdout
-    assert " in f32\n" in upres_(*train, "--dry-run", "--precision", "f32").stdout
+    assert " in f32\n" in upres_(*first, "--dry-run").stdout
     assert not out.exists()
-    done = upres_(*train, "--validation", pictures)
+    done = upres_(*first, "--validation", pictures)
     assert done.returncode == 0, done.stderr
     assert "4 pictures, validation on" in done.stdout
+    assert "; 6 steps in f32; " in done.stdout
     names = {path.name for path in out.iterdir()}
     assert {"srcnn.safetensors", "srcnn.onnx", "curves.png", "samples.png"} <= names
     assert not any(name.startswith(".") for name in names)

@@ -38,7 +38,9 @@ class UnknownModelError(UsageError):
         known = sorted(known)
         nearest = difflib.get_close_matches(name.lower(), known, n=3, cutoff=0.4)
         hint = f"did you mean {' or '.join(nearest)}?" if nearest else f"known: {', '.join(known)}."
-        super().__init__(f"unknown model {name!r}; {hint} `upres models` lists them all; no file has that name.")
+        super().__init__(
+            f"unknown model {name!r}; {hint} `upres models` lists them all; files end in .onnx or .safetensors."
+        )
 
 
 class ScaleError(UsageError):

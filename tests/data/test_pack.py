@@ -220,8 +220,8 @@ def test_unusable_places_are_named(tmp_path):
     with pytest.raises(DataError, match="none of the 1 files"):
         pack.pack_folder(tmp_path, tmp_path / "p.pack")
     assert not (tmp_path / "p.pack").exists()
-    with pytest.raises(OutputError, match="could not be written"):
-        pack.pack_folder(tmp_path, tmp_path / "no" / "p.pack")
+    with pytest.raises(OutputError, match="cannot be made a folder"):
+        pack.pack_folder(tmp_path, tmp_path / "bad.pack" / "p.pack")
     with pytest.raises(OutputError, match="could not be written"):
         pack.write_pack(pack.Pack(("a",), (np.zeros((4, 4), np.uint8),), ""), tmp_path / "no" / "p.pack")
 

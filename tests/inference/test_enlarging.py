@@ -18,7 +18,7 @@ from upres.images import formats, io
 from upres.images.formats import Encoding
 from upres.images.io import Picture
 from upres.images.resize import imresize
-from upres.inference import caching, engines, enlarging, fidelity, folders, tiling
+from upres.inference import caching, engines, enlarging, fidelity, tiling
 from upres.inference.enlarging import Enlarger, Settings, free_memory
 from upres.inference.sizes import Wanted
 
@@ -140,17 +140,39 @@ def test_an_opaque_alpha_is_left_out_of_a_format_that_has_none(tmp_path, photo, 
     pixels = np.concatenate([colours, np.full((30, 40, 1), white, dtype)], axis=2)
     (jpeg,) = (format for format in formats.FORMATS if format.name == "jpeg")
     make = enlarger(model="bicubic", scale=2)
-    job = folders.Job(tmp_path / "in.tif", tmp_path / "out.jpg", jpeg)
+    source, target = tmp_path / "in.tif", tmp_path / "out.jpg"
     for name, content in (("out", pixels), ("plain", colours if channels == 4 else colours[..., 0])):
-        io.write(Picture(content), job.source, overwrite=True)
-        make.file(job.source, tmp_path / f"{name}.jpg", format=jpeg)
-    assert (tmp_path / "out.jpg").read_bytes() == (tmp_path / "plain.jpg").read_bytes()
-    io.write(Picture(pixels), job.source, overwrite=True)
-    assert folders.prospect(job, make.settings, max_pixels=10**6) == (60, 80)
-    pixels[-1, -1, -1] = 0
-    io.write(Picture(pixels), job.source, overwrite=True)
-    with pytest.raises(PictureError, match="has no transparency"):
-        folders.prospect(job, make.settings, max_pixels=10**6)
+        io.write(Picture(content), source, overwrite=True)
+        make.file(source, tmp_path / f"{name}.jpg", format=jpeg)
+    assert target.read_bytes() == (tmp_path / "plain.jpg").read_bytes()
+    for transparent in (0, *[np.nan] * (dtype == "float32")):
+        pixels[-1, -1, -1] = transparent
+        io.write(Picture(pixels), source, overwrite=True)
+        with pytest.raises(PictureError, match="has no transparency"):
+            make.file(source, target, format=jpeg)
+
+
+def test_memory_counts_the_picture_without_its_alpha_too(tmp_path):
+    pixels = np.full((2000, 2000, 4), 255, np.uint8)
+    io.write(Picture(pixels), tmp_path / "in.png")
+    make = Enlarger(replace(enlarger(model="bicubic", scale=1).settings), memory=enlarging.OWN_BYTES + pixels.nbytes)
+    megabytes: list[int] = []
+    for name in ("png", "jpeg"):
+        (format,) = (format for format in formats.FORMATS if format.name == name)
+        with pytest.raises(TooLittleMemory, match=r"takes about \d+ MB") as raised:
+            make.file(tmp_path / "in.png", tmp_path / f"out.{name}", format=format)
+        megabytes.append(int(str(raised.value).partition("about ")[2].partition(" ")[0]))
+    assert megabytes[1] - megabytes[0] == 12  # 2000 · 2000 pixels of three bytes
+
+
+def test_a_share_of_the_rows_is_told_as_they_are_made(tmp_path, photo):
+    io.write(Picture(photo[:40, :50]), tmp_path / "in.png")
+    shares = []
+    make = enlarger(model="bicubic", scale=60)
+    make.file(tmp_path / "in.png", tmp_path / "out.png", format=formats.FORMATS[0], advanced=shares.append)
+    assert len(shares) > 1
+    assert shares == sorted(set(shares))
+    assert shares[-1] == 1
 
 
 def test_fractions_go_through_the_network_above(tmp_path, photo):

@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from upres.training import hardware
 from upres.training.hardware import has_bf16
 
 
@@ -22,7 +23,10 @@ def test_bfloat16_pays_where_there_are_instructions_for_it(capabilities, has, mo
     assert has_bf16("cpu") == has
 
 
-def test_an_older_pytorch_cannot_tell(monkeypatch):
+@pytest.mark.skipif(torch.cuda.is_available(), reason="as above")
+@pytest.mark.parametrize(("features", "has"), [(["avx2"], False), (["avx2", "amx_bf16"], True), ([], True)])
+def test_of_an_older_pytorch_linux_tells_if_anyone(features, has, monkeypatch):
     monkeypatch.delattr(torch.cpu, "get_capabilities", raising=False)
-    assert has_bf16("cpu")
+    monkeypatch.setattr(hardware, "processor_features", lambda: frozenset(features))
+    assert has_bf16("cpu") == has
     assert has_bf16("mps")

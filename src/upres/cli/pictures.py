@@ -19,7 +19,7 @@ from contextlib import ExitStack, closing, suppress
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO
 
 import typer
 
@@ -298,7 +298,7 @@ def _enlarged(enlarger: Enlarger, call: _Call, source: bytes | Path, target: Pat
             with ExitStack() as stack:
                 bar = None
                 while not wait((future,), timeout=_HEEDS_SIGNALS_EVERY).done:
-                    if bar is None and time.monotonic() > shows_from and sys.stderr.isatty():
+                    if bar is None and time.monotonic() > shows_from and _is_terminal(sys.stderr):
                         bar = stack.enter_context(_bar())
                     if bar is not None:
                         bar.update(bar.task_ids[0], completed=share)
@@ -306,6 +306,11 @@ def _enlarged(enlarger: Enlarger, call: _Call, source: bytes | Path, target: Pat
         except (KeyboardInterrupt, SystemExit):
             enlarger.stopped.set()
             raise
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    """Whether a stream is open, and a terminal; a shell's `2>&-` leaves None."""
+    return stream is not None and stream.isatty()
 
 
 def _bar() -> Progress:
@@ -507,7 +512,7 @@ def _verified(call: _Call, source: bytes | Path, target: Path) -> _Verified:
 
 def _with_progress(outcomes: Iterator[Outcome], total: int) -> Iterator[Outcome]:
     """The same outcomes; on a terminal, with a bar that shows pictures and megapixels a second and the time left."""
-    if not sys.stderr.isatty():
+    if not _is_terminal(sys.stderr):
         yield from outcomes
         return
     from rich.console import Console

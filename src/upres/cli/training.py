@@ -63,8 +63,6 @@ def train(
     from upres.training.hardware import has_bf16
     from upres.weights import store
 
-    logging.basicConfig(format="%(message)s")
-    logging.getLogger("upres.training").setLevel(logging.INFO)
     chosen = _recipe(network, recipe)
     if scale is not None:
         chosen = chosen.at_scale(scale)
@@ -76,8 +74,6 @@ def train(
         chosen = chosen.with_batch(batch)
     if learning_rate is not None:
         chosen = replace(chosen, learning_rate=learning_rate)
-    if precision is not None or not has_bf16(device):
-        chosen = replace(chosen, precision=precision or "f32")
     if held_out is not None and validation is not None:
         raise UsageError("--held-out sets pictures of DATA apart, and --validation names others; give one of them.")
     if held_out is not None:
@@ -87,6 +83,10 @@ def train(
         chosen = chosen.starting_from(store.load(init_weights)[0])
     own_name = Path(network).stem if network.endswith(".py") else f"{chosen.name}{'-paper' * (recipe == 'paper')}"
     out = out or Path("runs") / own_name
+    precision = precision or (loop.precision_of_run(out, chosen) if resume else None)
+    if precision is None and nodes == 1 and not has_bf16(device):  # several machines have to agree, so they are told
+        precision = "f32"
+    chosen = replace(chosen, precision=precision or chosen.precision)
     if not data.exists():
         raise DataError(f"{data}: no such folder or pack; give a folder of pictures or a file of `upres pack`.")
     if not dry_run and (finished := loop.finished_weights(chosen, out, resume=resume)):
@@ -113,7 +113,8 @@ def train(
     first_process = os.environ.get("LOCAL_RANK", "0") == os.environ.get("NODE_RANK", "0") == "0"
     on = f"{chosen.held_out} of them held out" if held_out_pictures is None else f"validation on {validation}"
     if first_process:
-        print(f"{len(pictures.planes)} pictures, {on}; {chosen.steps} steps; {out}")
+        print(f"{len(pictures.planes)} pictures, {on}; {chosen.steps} steps in {chosen.precision}; {out}")
+        _show_log()
     try:
         with _progress(chosen, shown=first_process) as watch:
             weights = loop.train(
@@ -161,9 +162,7 @@ def pack(
 ) -> None:
     """Make one file of a folder of pictures, for training."""
     from upres.data import pack
-    from upres.files import make_folder
 
-    make_folder(out.parent)
     pictures, skipped = pack.pack_folder(folder, out)
     _print_skipped(skipped)
     print(f"{out}: {len(pictures.planes)} pictures, {out.stat().st_size / 2**20:.1f} MiB")
@@ -224,6 +223,13 @@ def _recipe(name: str, kind: RecipeKind) -> Recipe:
     if not isinstance(recipe, Recipe):
         raise UsageError(f"{name}: sets no RECIPE; it must be an upres.training.recipe.Recipe.")
     return recipe
+
+
+def _show_log() -> None:
+    """Print what training logs, above the bar: the handler of last resort looks up stderr, which the bar redirects."""
+    logging.getLogger("upres.training").setLevel(logging.INFO)
+    if logging.lastResort is not None:
+        logging.lastResort.setLevel(logging.INFO)
 
 
 def _print_skipped(skipped: Any) -> None:

@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from upres.errors import DataError, MissingExtraError, PictureError
-from upres.files import whole_file
+from upres.files import make_folder, whole_file
 from upres.images import colour
 from upres.images.formats import SUFFIXES
 
@@ -125,6 +125,7 @@ def pack_folder(folder: str | os.PathLike[str], path: str | os.PathLike[str]) ->
     names: list[str] = []
     shapes: list[tuple[int, ...]] = []
     hashes: list[bytes] = []
+    make_folder(path.parent)
     with whole_file(path) as temporary, tempfile.TemporaryFile(dir=path.parent) as spool:
         for found in _pictures(folder, files):
             if isinstance(found, Skipped):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import stat
 from collections.abc import Callable, Generator
 from contextlib import contextmanager, suppress
@@ -28,9 +29,10 @@ if TYPE_CHECKING:
 MAX_PIXELS = 250_000_000
 _LOADERS = ("Jpeg", "Uhdr", "Png", "Webp", "Tiff", "Heif", "Nsgif", "Jxl", "Jp2k", "Ppm", "Rad")
 _NOT_READ = {  # by what their files begin with
-    "BMP": (b"BM",),
-    "JPEG 2000": (b"\x00\x00\x00\x0cjP  ", b"\xff\x4f\xff\x51"),
-    "JPEG XL": (b"\x00\x00\x00\x0cJXL ", b"\xff\x0a"),
+    "BMP": re.compile(rb"BM.{4}\0{4}", re.DOTALL),
+    "JPEG 2000": re.compile(rb"\0\0\0\x0cjP  |\xff\x4f\xff\x51"),
+    "JPEG XL": re.compile(rb"\0\0\0\x0cJXL |\xff\x0a"),
+    "an animated AVIF": re.compile(rb".{4}ftypavis", re.DOTALL),
 }
 _FORMAT_OF_LOADER = {"Jpeg": "jpeg", "Uhdr": "jpeg", "Webp": "webp", "Tiff": "tiff", "Heif": "avif", "Nsgif": "gif"}
 _CARRIED_BLOCKS = ("icc-profile-data", "exif-data", "xmp-data", "iptc-data")
@@ -341,8 +343,8 @@ def _kind(name: str, source: Any, file: str | os.PathLike[str] | bytes) -> str:
     if found == pyvips.ffi.NULL:
         with _stream_of(name, file) as stream:
             start = stream.read(12)
-        what = next((kind for kind, begins in _NOT_READ.items() if start.startswith(begins)), None)
-        what = what or ("an animated AVIF" if start[4:] == b"ftypavis" else "its content is of no known format")
+        known = (kind for kind, beginning in _NOT_READ.items() if beginning.match(start))
+        what = next(known, "its content is of no known format")
         raise PictureError(f"{name}: not a picture that upres can read ({what}); export it as PNG or TIFF.")
     kind = str(pyvips.ffi.string(found), "ascii").removeprefix("VipsForeignLoad").removesuffix("Source")
     if kind not in _LOADERS:

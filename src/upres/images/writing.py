@@ -149,9 +149,10 @@ def without_opaque_alpha(picture: Picture, path: str | os.PathLike[str], format:
     pixels = picture.pixels
     if format.alpha or pixels.ndim == 2 or pixels.shape[2] not in (2, 4):
         return picture
-    if pixels[..., -1].min() < (1 if pixels.dtype.kind == "f" else np.iinfo(pixels.dtype).max):
+    white = 1 if pixels.dtype.kind == "f" else np.iinfo(pixels.dtype).max
+    if not pixels[..., -1].min() >= white:  # NaN, which floats may hold, is not opaque either
         raise _no_transparency(path)
-    return picture.with_pixels(pixels[..., 0] if pixels.shape[2] == 2 else np.ascontiguousarray(pixels[..., :-1]))
+    return picture.with_pixels(np.ascontiguousarray(pixels[..., 0] if pixels.shape[2] == 2 else pixels[..., :-1]))
 
 
 def _no_transparency(path: str | os.PathLike[str]) -> UsageError:

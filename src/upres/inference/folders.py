@@ -29,7 +29,6 @@ from upres.errors import Interrupted, OutputError, PictureError, TooLittleMemory
 from upres.files import make_folder, remove_unfinished
 from upres.images import formats, io, vips
 from upres.images.formats import Encoding, Format
-from upres.inference import windows
 from upres.inference.enlarging import Done, Enlarger, Settings, checked_size
 from upres.weights import catalog
 
@@ -427,17 +426,14 @@ def _is_done(job: Job, settings: Settings, journal: Journal | None, *, overwrite
 
 
 def prospect(job: Job, settings: Settings, *, max_pixels: int) -> tuple[int, int]:
-    """Height and width of a job's result, by the header of its picture; where transparency decides, by its pixels.
+    """Height and width of a job's result, by the header of its picture.
 
     Raises:
         PictureError: the picture cannot be read, or the format cannot hold its result.
     """
     shape, pages = io.look(job.source, max_pixels=max_pixels)
     try:
-        size = checked_size(shape, pages, settings.wanted, job.target, job.format, max_pixels=max_pixels)
-        if not job.format.alpha and len(shape) == 3 and windows.has_alpha(shape[2]):
-            io.without_opaque_alpha(io.read(job.source, pages=True, max_pixels=max_pixels), job.target, job.format)
-        return size
+        return checked_size(shape, pages, settings.wanted, job.target, job.format, max_pixels=max_pixels)
     except UsageError as error:
         raise PictureError(f"{job.source}: {error}") from error
 

@@ -9,8 +9,8 @@ levels. How much that costs depends on the ranges that the levels span:
   cross-layer equalization, Nagel 2019, arXiv 1906.04721). Ranges are those that dead leaves cause, whose edges,
   contrasts and sizes are distributed as in photos (Lee 2001, doi 10.1023/A:1011109015675): midway between leaves of any
   gray that are as soft as a photo and black and white ones with hard edges. The first alone would be 0.05 dB better on
-  photos, but clip what text causes by up to 100 gray levels. So no pictures are needed, and a file always gives the
-  same results.
+  photos, but clip what text causes by up to 100 gray levels. So no pictures are needed, and on one kind of processor a
+  file always gives the same results.
 
 The first convolution, which reads the luma itself, the last, whose rounding nothing after it evens out, transposed ones
 and those of a single pixel stay in floating point: the last are a small share of any network, and OpenVINO 2026.4

@@ -77,7 +77,10 @@ def is_x86_without_avx512() -> bool:
 
 
 def is_x86_without_dot_products() -> bool:
-    """Whether the processor is an x86 that multiplies bytes and adds the products step by step."""
+    """Whether the processor is an x86 that multiplies bytes and adds the products step by step.
+
+    Outside Linux, which alone says so, any x86 is taken for one.
+    """
     return _is_x86() and not {"avx_vnni", "avx512_vnni", "amx_int8"} & processor_features()
 
 

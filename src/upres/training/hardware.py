@@ -6,7 +6,9 @@ from typing import Any
 
 import torch
 
-_INSTRUCTIONS = ("amx_bf16", "avx512_bf16", "bf16", "sve_bf16")
+from upres.inference.runtime import processor_features
+
+_INSTRUCTIONS = {"amx_bf16", "avx512_bf16", "bf16", "sve_bf16"}
 
 
 def has_bf16(accelerator: str) -> bool:
@@ -16,7 +18,7 @@ def has_bf16(accelerator: str) -> bool:
         accelerator: Fabric's: `auto`, `cpu`, `cuda` or `mps`.
 
     Returns:
-        True too where PyTorch cannot say: before 2.12 it does not list a CPU's instructions.
+        True too where neither PyTorch, which lists a CPU's instructions from 2.12 on, nor Linux says.
     """
     if accelerator in ("auto", "cuda") and torch.cuda.is_available():
         return torch.cuda.is_bf16_supported(including_emulation=False)
@@ -24,6 +26,7 @@ def has_bf16(accelerator: str) -> bool:
         return True
     list_capabilities: Any = getattr(torch.cpu, "get_capabilities", None)
     if list_capabilities is None:
-        return True
-    capabilities = list_capabilities()
-    return any(capabilities.get(name, False) for name in _INSTRUCTIONS)
+        features = processor_features()
+    else:
+        features = {name for name, has in list_capabilities().items() if has is True}
+    return not features or bool(features & _INSTRUCTIONS)

@@ -31,7 +31,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from upres.data.pack import Pack
 from upres.data.patches import PatchSource
-from upres.errors import Diverged, Interrupted, MissingExtraError, UsageError
+from upres.errors import Diverged, Interrupted, MissingExtraError, UpresError, UsageError
 from upres.evaluation import protocol, provenance
 from upres.files import make_folder, remove_unfinished
 from upres.inference.engines import TorchEngine
@@ -40,7 +40,7 @@ from upres.networks import NETWORKS, SCALE_LAYERS, SUPERVISES_RECURSIONS, Networ
 from upres.networks.widening import can_widen, widen
 from upres.training import checkpoint, plots
 from upres.training.losses import LOSSES
-from upres.training.recipe import Recipe
+from upres.training.recipe import Precision, Recipe
 from upres.training.watching import Journal, Report, remove_samples, save_samples, telling_crop
 from upres.weights import store
 
@@ -322,6 +322,16 @@ def finished_weights(recipe: Recipe, out: Path, *, resume: bool) -> Path | None:
     if not checkpoint.find(out):
         raise UsageError(f"{out}: no checkpoint to resume from; leave out --resume to start.")
     return None
+
+
+def precision_of_run(out: Path, recipe: Recipe) -> Precision | None:
+    """What a run in a folder computes in, finished or not; None where there is none that can be read."""
+    weights = out / f"{recipe.name}.safetensors"
+    try:
+        began = store.load(weights)[1].recipe if weights.exists() else checkpoint.read_newest(out)["origin"]["recipe"]
+    except UpresError:
+        return None
+    return began.get("precision", recipe.precision)
 
 
 def _fabric(recipe: Recipe, accelerator: str, devices: int, nodes: int) -> Fabric:
