@@ -183,7 +183,7 @@ assert forked(run, folder / "full") == 0
 def test_interrupted_on_the_command_line(folder, number):
     command = [sys.executable, "-m", "upres", "train", str(folder / "recipe.py"), "--data", str(folder / "cat.pack")]
     out = folder / f"stopped by {number}"
-    command += ["--device", "cpu", "--no-compile", "--out", str(out)]
+    command += ["--device", "cpu", "--precision", "bf16", "--no-compile", "--out", str(out)]  # as `alone` has it
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment) as run:
         assert run.stdout is not None
