@@ -324,10 +324,10 @@ def _tile(
         TooLittleMemory: even the smallest does not.
     """
     channels = shape[2] if len(shape) == 3 else 1
-    kept = channels if format.alpha or channels not in (2, 4) else channels - 1
+    copied = channels - 1 if windows.has_alpha(channels) and not format.alpha else 0  # an opaque alpha is left out
     item = format.dtype(dtype).itemsize
     factor = max(1.0, size[0] * pages / shape[0])
-    fixed = OWN_BYTES + shape[0] * shape[1] * (channels + (kept if kept < channels else 0)) * dtype.itemsize
+    fixed = OWN_BYTES + shape[0] * shape[1] * (channels + copied) * dtype.itemsize
     fixed += size[0] * size[1] * pages * format.held_bytes(dtype, alpha=channels in (2, 4), lossless=lossless)
     tile = DEFAULT_TILE
     while True:
