@@ -24,15 +24,16 @@ def adversarial(height, width, channels, dtype=np.uint8):
     return pixels.astype(dtype)
 
 
-SLOW = ("drcn-64", "drrn", "lapsrn", "red", "vdsr")
+RECURSIVE = ("drcn-64", "drrn")
+SLOW = (*RECURSIVE, "lapsrn", "red", "vdsr")
 
 
 @pytest.mark.parametrize("record", upres.models(), ids=lambda record: f"{record.name}-x{record.scale}")
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_pieces_equal_the_whole_with_every_network(record, channels):
     height, width, tile = (40, 52, 20 * record.scale) if record.name in SLOW else (97, 150, 61)
-    if record.name in SLOW and channels != 4:
-        pytest.skip("it is deep, and colours only share the luma's result")
+    if record.name in RECURSIVE and channels != 4:
+        pytest.skip("its recursions take long, and colours only share the luma's result")
     picture = Pixels(adversarial(height, width, channels))
     upscaler = upres.load(record.name, record.scale, precision="f32")
     whole = Enlarged(picture, upscaler, "f32")(slice(0, height * record.scale), slice(0, width * record.scale))
