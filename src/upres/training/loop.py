@@ -38,7 +38,7 @@ from upres.inference.engines import TorchEngine
 from upres.inference.upscaler import Bicubic, Upscaler
 from upres.networks import NETWORKS, SCALE_LAYERS, SUPERVISES_RECURSIONS, Network, Recursive
 from upres.networks.widening import can_widen, widen
-from upres.training import checkpoint, plots
+from upres.training import checkpoint, plots, winograd
 from upres.training.losses import LOSSES
 from upres.training.recipe import Precision, Recipe
 from upres.training.watching import Journal, Report, remove_samples, save_samples, telling_crop
@@ -155,9 +155,11 @@ def train(
     started_from = _take(network, init) if init and not resume else None
     network.to(device=fabric.device)
     network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
+    all_outputs = _AllOutputs(network, recipe).to(fabric.device)
+    if fabric.device.type == "cpu" and recipe.precision == "f32":
+        winograd.use_where_faster(all_outputs)
     ema = AveragedModel(network, multi_avg_fn=_running_mean(recipe.ema))
     optimizer = _optimizer(network, recipe)
-    all_outputs = _AllOutputs(network, recipe).to(fabric.device)
     if compile is None:
         compile = any(map(shutil.which, ("c++", "g++", "clang++", "cl")))
     compiled = cast(nn.Module, torch.compile(all_outputs, dynamic=False)) if compile else all_outputs
