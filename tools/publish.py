@@ -6,9 +6,10 @@
     python tools/publish.py --test-sets ../shared/data/test --costs red
 
 Scores are made by the exported file in float32 under the `paper` protocol; what bfloat16 and int8 cost is measured on
-Set5. A network that takes hours a set may be scored on fewer of them; once `upres evaluate red --json` has scored all,
-the second command takes the scores from there, and the third does so at once (`upres evaluate drcn=runs/drcn/drcn.onnx
---json …`). The last only measures what bfloat16 and int8 cost.
+Set5, bfloat16 also on processors that lack it (`rounding.py`). A network that takes hours a set may be scored on fewer
+of them; once `upres evaluate red --json` has scored all, the second command takes the scores from there, and the third
+does so at once (`upres evaluate drcn=runs/drcn/drcn.onnx --json …`). The last only measures what bfloat16 and int8
+cost.
 """
 
 from __future__ import annotations
@@ -20,11 +21,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from rounding import in_bf16
+
 from upres.evaluation.report import evaluate
 from upres.export import export
 from upres.inference.engines import read_metadata
 from upres.inference.loading import load
-from upres.inference.runtime import Precision, has_bf16, has_int8
+from upres.inference.runtime import has_bf16, has_int8
+from upres.inference.upscaler import Bicubic, Upscaler
 from upres.networks import Network
 from upres.weights import catalog, store
 
@@ -54,7 +58,7 @@ def publish(weights: Path, test_sets: Path, sets: list[str], scores: Path | None
             "halo": halo,
             "results": results[scale],
             "enlarges_first": json.loads(about["enlarges_first"]),
-            **costs(onnx, scale, test_sets, exact=results[scale]["set5"][0]),
+            **costs(target, scale, test_sets, exact=results[scale]["set5"][0]),
             "parity": float(json.loads(about["parity"])),
             "sha256": checksums(target),
         }
@@ -62,15 +66,20 @@ def publish(weights: Path, test_sets: Path, sets: list[str], scores: Path | None
     ]
 
 
-def costs(onnx: Path, scale: int, test_sets: Path, *, exact: float) -> dict[str, float]:
-    """What each smaller precision loses in dB on Set5 against an `exact` PSNR."""
+def costs(weights: Path, scale: int, test_sets: Path, *, exact: float) -> dict[str, float]:
+    """What each smaller precision loses in dB on Set5 against an `exact` PSNR.
 
-    def psnr(precision: Precision) -> float:
-        upscaler = load(onnx, scale, precision=precision)
-        return evaluate(upscaler, test_sets / "set5", scale, model=onnx.stem, with_ssim=False).psnr
+    A processor without bfloat16 rounds as one that has it does, and leaves in float32 what int8 does not compute: both
+    costs are added there.
+    """
+    onnx = weights.with_suffix(".onnx")
 
-    precisions: tuple[Precision, ...] = ("bf16", "int8")
-    return {f"{precision}_loss": round(exact - psnr(precision), 3) + 0.0 for precision in precisions}  # no −0
+    def loss(upscaler: Upscaler | Bicubic) -> float:
+        return exact - evaluate(upscaler, test_sets / "set5", scale, model=weights.stem, with_ssim=False).psnr
+
+    bf16 = loss(load(onnx, scale, precision="bf16") if has_bf16() else in_bf16(weights, onnx, scale))
+    int8 = loss(load(onnx, scale, precision="int8")) + (0 if has_bf16() else bf16)
+    return {name: round(value, 3) + 0.0 for name, value in (("bf16_loss", bf16), ("int8_loss", int8))}  # no −0
 
 
 def write(network: Network, metadata: store.Metadata, target: Path) -> Path:
@@ -125,8 +134,8 @@ def main() -> None:
         parser.error("name the --test-sets")
     if "set5" not in arguments.sets:
         parser.error("--sets has to have set5, which the cost of bf16 and int8 is measured on")
-    if arguments.test_sets and not (has_bf16() and has_int8()):
-        parser.error("this processor lacks bf16 or int8, whose cost is to be measured")
+    if arguments.test_sets and not has_int8():
+        parser.error("this processor lacks int8, whose cost is to be measured")
     listing = catalog.FOLDER / "catalog.json"
     entries = {(e["name"], e["scale"]): e for e in json.loads(listing.read_text())} if listing.exists() else {}
     for weights in arguments.weights:
@@ -139,8 +148,8 @@ def main() -> None:
             restate(weights, arguments.scores, present)
         elif arguments.costs:
             for entry in present:
-                onnx = next(catalog.FOLDER / name for name in entry["sha256"] if name.endswith(".onnx"))
-                entry |= costs(onnx, entry["scale"], arguments.test_sets, exact=entry["results"]["set5"][0])
+                file = next(catalog.FOLDER / name for name in entry["sha256"] if name.endswith(".safetensors"))
+                entry |= costs(file, entry["scale"], arguments.test_sets, exact=entry["results"]["set5"][0])
                 print(entry["name"], entry["scale"], entry["bf16_loss"], entry["int8_loss"])
         else:
             for entry in publish(Path(weights), arguments.test_sets, arguments.sets, arguments.scores):

@@ -205,6 +205,16 @@ def test_unusable_folders_are_named(tmp_path):
         protocol.read_picture(tmp_path / "a.png")
 
 
+def test_folders_of_pictures_in_a_test_sets_folder_are_named(tmp_path):
+    for name in ("HR", ".cache", "empty"):
+        (tmp_path / "Set5" / name).mkdir(parents=True)
+    for name in ("HR", ".cache"):
+        io.write(Picture(np.zeros((20, 20), np.uint8), {}), tmp_path / "Set5" / name / "a.png")
+    assert protocol.folders_passed_over(tmp_path / "Set5") == [tmp_path / "Set5" / "HR"]
+    with pytest.raises(DataError, match=r"no pictures in it, but in .*HR; give the folder that holds"):
+        protocol.picture_files(tmp_path / "Set5")
+
+
 def test_a_result_becomes_a_dataframe(tmp_path, photo, monkeypatch):
     io.write(Picture(photo, {}), tmp_path / "a.png")
     result = report.evaluate(Bicubic(2), tmp_path, 2, model="bicubic")

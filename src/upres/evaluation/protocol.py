@@ -14,6 +14,7 @@ A file with one channel is scored on its raw values.
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, cast, get_args
@@ -166,17 +167,29 @@ def picture_files(folder: Path) -> list[Path]:
     Raises:
         DataError: the folder is missing or holds no picture.
     """
-    from upres.images import formats
-
     if not folder.is_dir():
         what = "not a folder" if folder.exists() else "no such folder"
         raise DataError(f"{folder}: {what}; give the folder that holds the test pictures.")
-    files = sorted(
+    files = _pictures_in(folder)
+    if not files:
+        below = folders_passed_over(folder)
+        where = f", but in {below[0]}" if below else ""
+        raise DataError(f"{folder}: no pictures in it{where}; give the folder that holds the test pictures.")
+    return files
+
+
+def folders_passed_over(folder: Path) -> list[Path]:
+    """Folders in a test set's folder that hold pictures, which are no part of the set."""
+    readable = (p for p in folder.iterdir() if p.is_dir() and p.name[0] != "." and os.access(p, os.R_OK | os.X_OK))
+    return sorted(p for p in readable if _pictures_in(p))
+
+
+def _pictures_in(folder: Path) -> list[Path]:
+    from upres.images import formats
+
+    return sorted(
         p for p in folder.iterdir() if p.suffix.lower() in formats.SUFFIXES and p.is_file() and p.name[0] != "."
     )
-    if not files:
-        raise DataError(f"{folder}: no pictures in it; give the folder that holds the test pictures.")
-    return files
 
 
 def read_picture(file: Path) -> NDArray[np.uint8]:
