@@ -69,8 +69,8 @@ def publish(weights: Path, test_sets: Path, sets: list[str], scores: Path | None
 def costs(weights: Path, scale: int, test_sets: Path, *, exact: float) -> dict[str, float]:
     """What each smaller precision loses in dB on Set5 against an `exact` PSNR.
 
-    A processor without bfloat16 rounds as one that has it does, and leaves in float32 what int8 does not compute: both
-    costs are added there.
+    Where the processor has no bfloat16, its rounding is emulated, and int8, which then leaves some layers to float32,
+    is taken to cost that much more.
     """
     onnx = weights.with_suffix(".onnx")
 

@@ -14,7 +14,7 @@ from upres.evaluation import protocol
 from upres.inference.engines import TorchEngine
 from upres.inference.upscaler import Bicubic, Upscaler
 from upres.networks import ESPCN, NETWORKS
-from upres.training import checkpoint, loop
+from upres.training import checkpoint, loop, winograd
 from upres.training.losses import LOSSES
 from upres.training.recipe import Recipe
 from upres.weights import store
@@ -511,3 +511,16 @@ def test_a_folder_with_another_programs_metrics_is_refused(tmp_path, pack):
     (tmp_path / "metrics.csv").write_text("epoch,accuracy\n1,0.5\n")
     with pytest.raises(UsageError, match=r"metrics\.csv: is another program's; choose another folder with --out"):
         run(RECIPE, pack, tmp_path)
+
+
+@pytest.mark.parametrize(("precision", "converted"), [("f32", 2), ("bf16", 0)])
+def test_wide_layers_multiply_less_in_float32(tmp_path, pack, monkeypatch, precision, converted):
+    made = []
+    averaged = loop.AveragedModel
+    monkeypatch.setattr(loop, "AveragedModel", lambda *args, **kw: made.append(averaged(*args, **kw)) or made[0])
+    arguments = {"units": 1, "batch_norm": False}
+    recipe = replace(RECIPE, network="drrn", arguments=arguments, steps=1, settle=0, patch=6, precision=precision)
+    weights = run(replace(recipe, more_scales=(3,), held_out=0), pack, tmp_path)
+    kinds = [type(module) for module in made[0].module.modules()]
+    assert kinds.count(winograd.WinogradConv2d) == converted
+    assert [type(module) for module in store.load(weights)[0].modules()].count(winograd.WinogradConv2d) == 0

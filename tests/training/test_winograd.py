@@ -29,7 +29,7 @@ def test_winograd_gives_the_plain_convolution_and_its_gradients(
     torch.manual_seed(0)
     plain = nn.Conv2d(channels_in, channels_out, 3, padding=1)
     fast = copy.deepcopy(plain)
-    winograd.use_where_faster(fast, least_channels=1)
+    winograd.use_in_wide_layers(fast, least_channels=1)
     assert type(fast) is winograd.WinogradConv2d
     x = torch.randn(batch, channels_in, height, width)
     expected = _output_and_gradients(plain.double(), x.double())
@@ -40,7 +40,7 @@ def test_winograd_gives_the_plain_convolution_and_its_gradients(
 
 def test_winograd_replaces_wide_convolutions_of_3x3_alone():
     def replaced(network: nn.Module) -> int:
-        winograd.use_where_faster(network)
+        winograd.use_in_wide_layers(network)
         return sum(isinstance(module, winograd.WinogradConv2d) for module in network.modules())
 
     layers = (nn.Conv2d(128, 128, 1), nn.Conv2d(128, 128, 3), nn.Conv2d(128, 128, 3, padding=1, stride=2))
@@ -66,6 +66,6 @@ def test_a_converted_network_keeps_its_weights_and_what_it_computes():
     with torch.no_grad():
         before = network(low)
         names = list(network.state_dict())
-        winograd.use_where_faster(network)
+        winograd.use_in_wide_layers(network)
         assert list(network.state_dict()) == names
         torch.testing.assert_close(network(low), before, rtol=0, atol=1e-4)

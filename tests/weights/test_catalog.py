@@ -8,6 +8,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
+from rounding import in_bf16
 
 import upres
 from upres.errors import ScaleError, UnknownModelError
@@ -135,6 +136,13 @@ def test_each_precision_costs_what_the_record_says(record, shared):
     if has_int8():
         in_floats = 0 if has_bf16() else record.bf16_loss  # of what stays in floats
         assert exact - psnr("int8") == pytest.approx(record.int8_loss - in_floats, abs=0.02)
+
+
+@pytest.mark.parametrize("record", SMALL_OR_SLOW)
+def test_emulated_bf16_costs_what_the_record_says(record, shared):
+    network = in_bf16(record.safetensors, record.onnx, record.scale)
+    score = evaluate(network, shared / "data" / "test" / "set5", record.scale, model=record.name, with_ssim=False)
+    assert record.results["set5"][0] - score.psnr == pytest.approx(record.bf16_loss, abs=0.003)
 
 
 @pytest.mark.slow

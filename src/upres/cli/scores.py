@@ -168,7 +168,6 @@ def _check_set(folder: Path) -> tuple[str, ...]:
     """Say how this copy of a known set differs from the one that papers used."""
     from upres.evaluation import protocol, testsets
 
-    protocol.picture_files(folder)  # before the work, in which a folder without any would be found late
     warnings = testsets.check(folder)
     for below in protocol.folders_passed_over(folder):
         _note(f"{below}: left out; a test set is the pictures of one folder.")

@@ -113,7 +113,7 @@ def estimate(recipe: Recipe, data: Pack, *, accelerator: str = "auto", compile: 
 def flops_of_a_step(recipe: Recipe) -> int:
     """Operations of forward and backward at the recipe's scale, counted by PyTorch on one patch.
 
-    Of the network as written; in training some layers take a form that does more, and is faster for all that.
+    Of the network as written; in training some layers take a faster form, which does more, or, after Winograd, less.
     """
     network = NETWORKS[recipe.network](scale=recipe.scale, **recipe.arguments).eval()
     low = torch.zeros(1, 1, recipe.patch, recipe.patch)

@@ -157,7 +157,7 @@ def train(
     network.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue]
     all_outputs = _AllOutputs(network, recipe).to(fabric.device)
     if fabric.device.type == "cpu" and recipe.precision == "f32":
-        winograd.use_where_faster(all_outputs)
+        winograd.use_in_wide_layers(all_outputs)
     ema = AveragedModel(network, multi_avg_fn=_running_mean(recipe.ema))
     optimizer = _optimizer(network, recipe)
     if compile is None:
