@@ -118,7 +118,7 @@ def test_features_are_shuffled_only_for_further_levels_and_pixel_by_pixel(scale,
 def test_shipped_networks_run_without_the_bicubic_picture(record):
     graph = graphs.prepare(core().read_model(str(record.onnx)))
     # LapSRN learns how to enlarge the picture; DRCN weighs it with each recursion's residual.
-    assert graph.interface.is_residual == (record.name not in ("lapsrn", "drcn-64"))
+    assert graph.interface.is_residual == (record.name not in ("lapsrn", "drcn", "drcn-64"))
     assert graph.interface.scale == (1 if record.enlarges_first else record.scale)
 
 

@@ -12,7 +12,10 @@ from upres.inference.engines import OpenVINOEngine
 from upres.inference.runtime import core, has_bf16, has_int8, is_x86_without_dot_products
 from upres.weights import catalog
 
-RECORDS = [pytest.param(record, id=f"{record.name}-x{record.scale}") for record in upres.models()]
+RECORDS = [
+    pytest.param(record, id=f"{record.name}-x{record.scale}", marks=[pytest.mark.slow] * (record.name == "drcn"))
+    for record in upres.models()
+]
 needs_int8 = pytest.mark.skipif(not has_int8(), reason="OpenVINO has no int8 on this processor")
 
 

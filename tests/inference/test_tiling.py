@@ -11,8 +11,11 @@ from upres.inference import tiling
 from upres.inference.engines import TorchEngine
 from upres.networks import NETWORKS
 
-RECORDS = [pytest.param(record, id=f"{record.name}-x{record.scale}") for record in upres.models()]
-DEEP = ("drcn-64", "drrn", "red", "vdsr")  # on which a processor without AVX-512 takes minutes
+RECORDS = [
+    pytest.param(record, id=f"{record.name}-x{record.scale}", marks=[pytest.mark.slow] * (record.name == "drcn"))
+    for record in upres.models()
+]
+DEEP = ("drcn", "drcn-64", "drrn", "red", "vdsr")  # on which a processor without AVX-512 takes minutes
 SMALL = {"vdsr": {"channels": 4}, "drcn": {"channels": 4}, "red": {"channels": 4}, "drrn": {"channels": 4, "units": 3}}
 
 

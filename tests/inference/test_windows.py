@@ -24,11 +24,17 @@ def adversarial(height, width, channels, dtype=np.uint8):
     return pixels.astype(dtype)
 
 
-RECURSIVE = ("drcn-64", "drrn")
+RECURSIVE = ("drcn", "drcn-64", "drrn")
 SLOW = (*RECURSIVE, "lapsrn", "red", "vdsr")
 
 
-@pytest.mark.parametrize("record", upres.models(), ids=lambda record: f"{record.name}-x{record.scale}")
+@pytest.mark.parametrize(
+    "record",
+    [
+        pytest.param(record, id=f"{record.name}-x{record.scale}", marks=[pytest.mark.slow] * (record.name == "drcn"))
+        for record in upres.models()
+    ],
+)
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_pieces_equal_the_whole_with_every_network(record, channels):
     height, width, tile = (40, 52, 20 * record.scale) if record.name in SLOW else (97, 150, 61)

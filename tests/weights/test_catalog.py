@@ -21,6 +21,10 @@ from upres.weights import catalog, store
 
 REPOSITORY = Path(__file__).parents[2]
 RECORDS = [pytest.param(record, id=f"{record.name}-x{record.scale}") for record in upres.models()]
+RUN = [
+    pytest.param(*p.values, id=p.id, marks=[pytest.mark.slow] * (p.values[0].name == "drcn" and p.values[0].scale > 2))
+    for p in RECORDS
+]
 # What the first release promises on Set5, in dB.
 LEAST = {
     ("espcn", 2): 36.65,
@@ -48,7 +52,7 @@ def test_files_are_what_the_record_says(record):
     assert metadata.parameters == sum(p.numel() for p in network.parameters()) == record.parameters
     assert metadata.halos[record.scale] == network.halo == record.halo
     assert {name: tuple(values) for name, values in metadata.results[record.scale].items()} == record.results
-    assert metadata.steps > 1000
+    assert metadata.steps > 1000 or metadata.init
     assert metadata.data
     assert len(metadata.commit) == 40  # a commit, with nothing uncommitted
     assert metadata.recipe["steps"] == metadata.steps
@@ -66,7 +70,7 @@ def test_weights_are_exact_in_bfloat16(record):
             assert torch.equal(parameter, parameter.bfloat16().float())
 
 
-@pytest.mark.parametrize("record", RECORDS)
+@pytest.mark.parametrize("record", RUN)
 def test_pytorch_onnxruntime_and_openvino_agree(record, photo):
     y = (photo[60:92, 100:140, 1] / 255).astype(np.float32)
     network, _ = store.load(record.safetensors, record.scale)
@@ -93,7 +97,7 @@ def test_the_records_scores_are_those_of_the_table(record):
     assert record.results == stored
 
 
-@pytest.mark.parametrize("record", RECORDS)
+@pytest.mark.parametrize("record", RUN)
 def test_one_pictures_scores_are_the_stored_ones(record, shared):
     stored = stored_scores(record)["set5"]
     position = stored["images"]["image"].index("img_003")
