@@ -23,7 +23,7 @@ def compare(
     models: Annotated[
         list[str] | None,
         typer.Option(
-            "-m", "--models", "--model", help="As for evaluate.", show_default="bicubic and ours, but drcn-64 and drrn"
+            "-m", "--models", "--model", help="As for evaluate.", show_default="bicubic, ours but drcn, drcn-64, drrn"
         ),
     ] = None,
     scale: Annotated[int, typer.Option("-s", "--scale", help="How many times larger.")] = 2,

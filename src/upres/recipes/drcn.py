@@ -7,16 +7,18 @@ diverges. `RECIPE` trains for ×2, ×3 and ×4 together with SOAP. With 256 chan
 starts from `NARROW`, which has 64 and whose recursion grows from 2 to 16: the weights are shared, so what few
 recursions learn serves many. The wide network computes what the narrow one did at first (`upres.networks.widening`).
 
-Expected on Set5 (`paper` protocol): not measured for `RECIPE`; for `NARROW`, whose weights are shipped, 37.08 / 33.16 /
-30.87 dB for ×2 / ×3 / ×4. The paper has 37.63 / 33.82 / 31.53. The narrow one's held-out PSNR at ×2 was 31.41, 31.72,
-31.82, 31.88, 31.89 and 31.90 dB after each thousand steps, and 31.98, 32.04 and 32.07 after each of a second cycle, of
-32 patches a step. Cost: 20 minutes of a core with AMX for the first, an hour and a quarter for the second; 2,500 steps
-of the wide one from the end of the first, of 2 patches each, took half an hour more and ended at 31.88: it wants far
-more pixels a step.
+Expected on Set5 (`paper` protocol): 37.08 / 33.16 / 30.87 dB for ×2 / ×3 / ×4 for `NARROW`, 37.05 / 33.15 / 30.88 for
+`RECIPE`. The paper has 37.63 / 33.82 / 31.53. The narrow one's held-out PSNR at ×2 was 31.41, 31.72, 31.82, 31.88,
+31.89 and 31.90 dB after each thousand steps, and 31.98, 32.04 and 32.07 after each of a second cycle, of 32 patches
+a step.
+The wide one's is 32.04 after 430 steps of 8 patches, so it has not yet made up for what the first of them cost, and
+wants far more pixels a step: after 2,500 steps of 2 patches it was 31.88, half way through 1,000 of 16, 32.04. Cost: 20
+minutes of a core with AMX for the narrow one's first cycle, an hour and a quarter for the second, an hour of two cores
+without bfloat16 for the wide one:
 
     upres train drcn-64 --data PICTURES
     upres train drcn-64 --data PICTURES --batch 32 --steps 3000 --init first/drcn-64.safetensors
-    upres train drcn --data PICTURES --init drcn-64
+    upres train drcn --data PICTURES --batch 8 --steps 430 --learning-rate 2e-4 --init drcn-64
 """
 
 from __future__ import annotations
