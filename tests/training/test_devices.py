@@ -106,6 +106,26 @@ def test_two_processes_share_a_network_of_a_single_buffer(folder):
     assert curve(folder, "two") == pytest.approx(curve(folder, "one"), rel=1e-5)
 
 
+@pytest.mark.parametrize(("learning_rate", "code"), [(1e-1, 0), (1e30, 1)], ids=["done", "diverged"])
+def test_nothing_of_the_network_outlives_its_group(folder, learning_rate, code):
+    """Else that network's end waits, now and then, for a thread of the group that waits for it."""
+    watching = """
+import gc, torch
+from torch.nn.parallel import DistributedDataParallel
+
+leave = torch.distributed.destroy_process_group
+def leave_if_alone():
+    print("networks:", sum(isinstance(each, DistributedDataParallel) for each in gc.get_objects()))
+    leave()
+torch.distributed.destroy_process_group = leave_if_alone
+"""
+    (folder / "recipe.py").write_text(SINGLE_SCALE.replace("1e-1", str(learning_rate)) + watching)
+    process = start(folder, "watched", "--devices", "2")
+    output, _ = process.communicate(timeout=200)
+    assert output.count("networks: 0") == 2, output
+    assert process.returncode == code
+
+
 def test_machines_that_do_not_know_each_other_are_told_how(folder):
     process = start(folder, "alone", "--nodes", "2")
     output, _ = process.communicate(timeout=60)

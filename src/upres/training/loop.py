@@ -6,6 +6,7 @@ on (seed, i) alone, so a run that was interrupted and resumed equals one that wa
 
 from __future__ import annotations
 
+import gc
 import json
 import logging
 import math
@@ -143,6 +144,33 @@ def train(
     weights = out / f"{recipe.name}.safetensors"
     make_folder(out)
     fabric = _fabric(recipe, accelerator, devices, nodes)
+    failure = None
+    try:
+        _train_on(fabric, recipe, data, out, validation, init, resume, compile, report_every, checkpoint_seconds, watch)
+    except UpresError as error:
+        failure = error.with_traceback(None)  # it would keep the network
+    if fabric.world_size > 1:
+        # While its threads run, a process that ends may abort; where the network is freed after it, both wait for ever.
+        gc.collect()
+        torch.distributed.destroy_process_group()
+    if failure:
+        raise failure
+    return weights
+
+
+def _train_on(
+    fabric: Fabric,
+    recipe: Recipe,
+    data: Pack,
+    out: Path,
+    validation: Pack | None,
+    init: Path | None,
+    resume: bool,
+    compile: bool | None,
+    report_every: int,
+    checkpoint_seconds: float,
+    watch: Callable[[Report], None],
+) -> None:
     if fabric.is_global_zero:
         remove_unfinished(out)
         if not resume:
@@ -287,12 +315,10 @@ def train(
             init=origin["init"],
         )
         plots.draw(out, recipe, bicubic=_psnr(Bicubic(recipe.scale), held_out, recipe.scale))
-        store.save(trained, metadata, weights)  # last of what a run makes: by it one knows that it is finished
+        # Last of what a run makes: by it one knows that it is finished.
+        store.save(trained, metadata, out / f"{recipe.name}.safetensors")
         checkpoint.remove_all(out)
     fabric.barrier()
-    if fabric.world_size > 1:
-        torch.distributed.destroy_process_group()  # else its threads may abort a process that ends
-    return weights
 
 
 def finished_weights(recipe: Recipe, out: Path, *, resume: bool) -> Path | None:
