@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
@@ -21,6 +22,7 @@ from upres.inference import graphs
 from upres.inference.engines import LumaEngine, TorchEngine
 from upres.inference.runtime import core
 from upres.inference.upscaler import Upscaler
+from upres.networks.drcn import DRCN
 from upres.networks.layers import BicubicEnlarge
 from upres.weights import store
 
@@ -38,10 +40,17 @@ def in_bf16(weights: Path, onnx: Path, scale: int) -> Upscaler:
     network, metadata = store.load(weights, scale)
     run = TorchEngine(network)
     graph = graphs.with_exact_input(graphs.prepare(core().read_model(str(onnx))))
-    enlargements = {m.kernel.data_ptr() for m in network.modules() if isinstance(m, BicubicEnlarge)}
+    enlargements = [module for module in network.modules() if isinstance(module, BicubicEnlarge)]
+    rounding = _Rounding(
+        {module.kernel.data_ptr() for module in enlargements},
+        luma_is_exact=graph.interface.in_parts,
+        ensemble=network.ensemble if isinstance(network, DRCN) else None,
+    )
+    for module in enlargements:
+        module.register_forward_hook(rounding.see_enlarged)
 
     def enlarge(y: NDArray[np.float32]) -> NDArray[np.float32]:
-        with _Rounding(enlargements, luma_is_exact=graph.interface.in_parts):
+        with rounding:
             return run(y)
 
     engine = LumaEngine(enlarge)
@@ -51,14 +60,21 @@ def in_bf16(weights: Path, onnx: Path, scale: int) -> Upscaler:
 class _Rounding(TorchFunctionMode):
     """Rounds what convolutions and sums of features read, but not what enlarges the picture itself, in float32.
 
-    A sum is computed with the convolution just before it, whose result is therefore not rounded.
+    A sum is computed with the convolution just before it, whose result is therefore not rounded. DRCN's ensemble sums
+    what its pictures have beyond the enlarged one.
     """
 
-    def __init__(self, enlargements: set[int], *, luma_is_exact: bool) -> None:
+    def __init__(self, enlargements: set[int], *, luma_is_exact: bool, ensemble: Tensor | None) -> None:
         super().__init__()
         self._enlargements = enlargements
         self._luma_is_exact = luma_is_exact
+        self._ensemble = ensemble
+        self._enlarged = torch.zeros(())
         self._just_convolved: Tensor | None = None
+
+    def see_enlarged(self, module: nn.Module, given: tuple[Tensor], enlarged: Tensor) -> None:
+        """Be told of the enlarged picture: a forward hook."""
+        self._enlarged = enlarged
 
     def __torch_function__(
         self, function: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -68,6 +84,8 @@ class _Rounding(TorchFunctionMode):
         if function not in (F.conv2d, F.conv_transpose2d):
             return function(*args, **(kwargs or {}))
         features, weights, *others = args
+        if self._ensemble is not None and weights.data_ptr() == self._ensemble.data_ptr():
+            return function(_rounded(features - self._enlarged), _rounded(weights)) + weights.sum() * self._enlarged
         of_luma = features.shape[1] == 1
         exact = weights.data_ptr() in self._enlargements or (function is F.conv_transpose2d and of_luma)
         if not exact and not (of_luma and self._luma_is_exact):

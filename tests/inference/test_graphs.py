@@ -117,12 +117,11 @@ def test_features_are_shuffled_only_for_further_levels_and_pixel_by_pixel(scale,
 @pytest.mark.parametrize("record", upres.models(), ids=lambda record: f"{record.name}-x{record.scale}")
 def test_shipped_networks_run_without_the_bicubic_picture(record):
     graph = graphs.prepare(core().read_model(str(record.onnx)))
-    # LapSRN learns how to enlarge the picture; DRCN weighs it with each recursion's residual.
-    assert graph.interface.is_residual == (record.name not in ("lapsrn", "drcn", "drcn-64"))
+    assert graph.interface.is_residual == (record.name != "lapsrn")  # which learns how to enlarge the picture
     assert graph.interface.scale == (1 if record.enlarges_first else record.scale)
 
 
-@pytest.mark.parametrize("name", ["vdsr", "red", "lapsrn"])
+@pytest.mark.parametrize("name", ["vdsr", "red", "lapsrn", "drrn", "drcn-64"])
 def test_luma_in_two_parts_is_the_same_luma(name, photo):
     """In float32 it changes nothing; in bfloat16 it undoes the rounding of the luma."""
     path = str(catalog.find(name, 2).onnx)

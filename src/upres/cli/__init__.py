@@ -48,6 +48,7 @@ def _app(arguments: list[str]) -> typer.Typer:
         no_args_is_help=True,
         add_completion=False,
         pretty_exceptions_enable=False,
+        rich_markup_mode=None,  # takes as long to load as all the rest
         context_settings={"help_option_names": ["-h", "--help"]},
     )
     app.callback()(_options)

@@ -43,7 +43,10 @@ def compare(
     ] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace outputs that exist.")] = False,
 ) -> None:
-    """Show what several models make of one picture: the sheet that papers print, or a page with a slider."""
+    """Show what several models make of one picture.
+
+    The sheet that papers print, or a page with a slider.
+    """
     from upres.evaluation import compare as comparing
     from upres.evaluation import others, protocol
 
@@ -86,7 +89,7 @@ def report(
         list[Path] | None, typer.Option(help="Also show what our networks make of it; repeat for several.")
     ] = None,
 ) -> None:
-    """Make one self-contained page of stored scores and runs; and the tables of documents."""
+    """Make one page of stored scores and runs, or tables of documents."""
     from upres.evaluation import page
     from upres.evaluation.report import write_text
 

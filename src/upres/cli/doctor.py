@@ -26,7 +26,7 @@ _TEST_SECONDS = 1.2
 
 
 def doctor() -> None:
-    """Print what this machine has, what upres makes of it, and a speed test of 5 seconds."""
+    """Print what this machine has, what upres makes of it, its speed."""
     from upres.inference.enlarging import free_memory
     from upres.inference.runtime import core, core_count, has_int8
 

@@ -66,12 +66,12 @@ def evaluate(
     engine: Annotated[Engine, typer.Option(help="What runs our networks.")] = "openvino",
     precision: Annotated[Precision, typer.Option(help="Of their arithmetic.")] = "f32",
 ) -> None:
-    """Score models on test sets as the papers do: bicubic first, then what is given, beside the papers' numbers.
+    """Score models on test sets, as the papers do.
 
-    A model is a name, a file (.onnx, .safetensors, .pb), a folder of finished pictures, or a command:
-    'cmd:tool {input} {output} {scale}'. 'label=…' gives any of them a name, whose last word may be that of a network
-    with a paper. {scale} in a path stands for the scale.
-    Commas part several models, scales or protocols.
+    Bicubic comes first, then what is given, beside the papers' numbers. A model is a name, a file (.onnx,
+    .safetensors, .pb), a folder of finished pictures, or a command: 'cmd:tool {input} {output} {scale}'. 'label=…'
+    gives any of them a name, whose last word may be that of a network with a paper. {scale} in a path stands for the
+    scale. Commas part several models, scales or protocols.
     """
     from upres.evaluation import provenance, report, tables, testsets
 

@@ -150,7 +150,7 @@ def export(
     weights: Annotated[Path, typer.Argument(help="A safetensors file that `upres train` wrote.")],
     out: Annotated[Path | None, typer.Option("-o", "--out", help="The file.", show_default="beside it")] = None,
 ) -> None:
-    """Write the ONNX file of trained weights, which runs without PyTorch."""
+    """Write trained weights as ONNX, which runs without PyTorch."""
     from upres.export import export as export_weights
 
     print(export_weights(weights, out))

@@ -15,7 +15,8 @@ OpenVINO fuses and schedules well, but it takes a convolution as it is written. 
 - Without AVX-512, tanh takes its polynomials from a table, one number after the other, longer than ESPCN's first
   convolution. By the sigmoid, which needs no table, it is 2·σ(2x) − 1.
 - A network that adds its output to the bicubic-enlarged picture need not enlarge: whoever runs it enlarges anyway, all
-  colours together, in float32; bfloat16 then rounds the small difference alone.
+  colours together, in float32; bfloat16 then rounds the small difference alone. Nor need DRCN, whose output is a
+  weighted sum of such sums.
 - bfloat16 rounds the luma itself, to eight bits and fewer in the highlights, which costs more than all that it rounds
   later. Given what bfloat16 holds of it as one channel and the rest as another, with the same weights, the first
   convolution reads all of it.
@@ -125,8 +126,8 @@ def prepare(model: Any) -> LumaGraph:
 def with_exact_input(graph: LumaGraph) -> LumaGraph:
     """The same function, for bfloat16: the first convolution reads luma in two parts; see the module.
 
-    Only where that convolution is a small share of the network, and nothing is done to the luma before it. The model
-    given is changed.
+    Only where that convolution is a small share of the network, and nothing is done to the luma before it but to cut
+    off what is negative, which both parts then are. The model given is changed.
     """
     import openvino
     from openvino import opset13
@@ -138,10 +139,13 @@ def with_exact_input(graph: LumaGraph) -> LumaGraph:
     for node, weights in zip(convolutions, all_weights, strict=True):
         if weights is None or weights.size >= _SMALL_SHARE * total:
             continue
-        if source(node).get_friendly_name() != luma.get_friendly_name():
+        is_positive = source(node).get_type_name() == "Relu"
+        read = source(source(node)) if is_positive else source(node)
+        if not _is_same(read, luma):
             continue
         parts: Any = opset13.parameter([1, 2, -1, -1], np.float32)
-        node.input(0).replace_source_output(parts.output(0))
+        taken: Any = opset13.relu(parts) if is_positive else parts
+        node.input(0).replace_source_output(taken.output(0))
         node.input(1).replace_source_output(opset13.constant(np.repeat(weights, 2, axis=1)).output(0))
         make: Any = openvino.Model
         model = make(graph.model.get_results(), [luma, parts])
@@ -218,15 +222,47 @@ def _tanh_by_sigmoid(model: Any) -> None:
 
 
 def _drop_bicubic(model: Any) -> bool:
-    """Take away the last sum with the bicubic-enlarged picture; False where the model does not end in one."""
+    """Take away the last sum with the bicubic-enlarged picture; False where the model does not end in one.
+
+    It may also end in a weighted sum of such sums.
+    """
     total = source(model.outputs[0].get_node())
-    if total.get_type_name() != "Add":
+    if total.get_type_name() == "Convolution" and source(total).get_type_name() == "Concat":
+        return _drop_bicubic_of_each(total)
+    parted = _without_bicubic(total)
+    if parted is None:
         return False
-    for bicubic, residual in ((0, 1), (1, 0)):
-        if _is_bicubic(source(total, bicubic)):
-            total.output(0).replace(total.input_value(residual))
-            return True
-    return False
+    _, residual = parted
+    total.output(0).replace(residual)
+    return True
+
+
+def _drop_bicubic_of_each(ensemble: Any) -> bool:
+    """Take the enlarged picture from each term; what their weights give of it beyond 1, as one more term, stays."""
+    from openvino import opset13
+
+    weights, pictures = constant(source(ensemble, 1)), source(ensemble).input_values()
+    parted = [found for picture in pictures if (found := _without_bicubic(picture.get_node()))]
+    if weights is None or weights.shape != (1, len(parted), 1, 1) or len(parted) < len(pictures):
+        return False
+    bicubic = parted[0][0]
+    if not all(_is_same(other.get_node(), bicubic.get_node()) for other, _ in parted):
+        return False
+    beyond = weights.sum(keepdims=True) - 1
+    terms: Any = opset13.concat([*(residual for _, residual in parted), bicubic], 1)
+    ensemble.input(0).replace_source_output(terms.output(0))
+    ensemble.input(1).replace_source_output(opset13.constant(np.append(weights, beyond, axis=1)).output(0))
+    return True
+
+
+def _without_bicubic(total: Any) -> tuple[Any, Any] | None:
+    """The outputs that a sum adds: the bicubic-enlarged picture, and the other; None if it is no such sum."""
+    if total.get_type_name() != "Add":
+        return None
+    one, other = total.input_values()
+    if _is_bicubic(one.get_node()):
+        return one, other
+    return (other, one) if _is_bicubic(other.get_node()) else None
 
 
 def _is_bicubic(node: Any) -> bool:
