@@ -9,12 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
@@ -40,21 +40,27 @@ def in_bf16(weights: Path, onnx: Path, scale: int) -> Upscaler:
     network, metadata = store.load(weights, scale)
     run = TorchEngine(network)
     graph = graphs.with_exact_input(graphs.prepare(core().read_model(str(onnx))))
-    enlargements = [module for module in network.modules() if isinstance(module, BicubicEnlarge)]
-    rounding = _Rounding(
-        {module.kernel.data_ptr() for module in enlargements},
-        luma_is_exact=graph.interface.in_parts,
-        ensemble=network.ensemble if isinstance(network, DRCN) else None,
-    )
-    for module in enlargements:
-        module.register_forward_hook(rounding.see_enlarged)
+    enlargements = {m.kernel.data_ptr() for m in network.modules() if isinstance(m, BicubicEnlarge)}
 
     def enlarge(y: NDArray[np.float32]) -> NDArray[np.float32]:
-        with rounding:
+        ensemble = _Ensemble.of(network, y) if isinstance(network, DRCN) else None
+        with _Rounding(enlargements, luma_is_exact=graph.interface.in_parts, ensemble=ensemble):
             return run(y)
 
     engine = LumaEngine(enlarge)
     return Upscaler(lambda precision: engine, name=metadata.model, scale=scale, halo=network.halo)
+
+
+class _Ensemble(NamedTuple):
+    """What DRCN sums its pictures with, and the bicubic-enlarged picture, which each of them is a sum with."""
+
+    weights: Tensor
+    enlarged: Tensor
+
+    @staticmethod
+    @torch.no_grad()
+    def of(network: DRCN, y: NDArray[np.float32]) -> _Ensemble:
+        return _Ensemble(network.ensemble, network.enlarge(torch.tensor(y)[None, None]))
 
 
 class _Rounding(TorchFunctionMode):
@@ -64,17 +70,12 @@ class _Rounding(TorchFunctionMode):
     what its pictures have beyond the enlarged one.
     """
 
-    def __init__(self, enlargements: set[int], *, luma_is_exact: bool, ensemble: Tensor | None) -> None:
+    def __init__(self, enlargements: set[int], *, luma_is_exact: bool, ensemble: _Ensemble | None) -> None:
         super().__init__()
         self._enlargements = enlargements
         self._luma_is_exact = luma_is_exact
         self._ensemble = ensemble
-        self._enlarged = torch.zeros(())
         self._just_convolved: Tensor | None = None
-
-    def see_enlarged(self, module: nn.Module, given: tuple[Tensor], enlarged: Tensor) -> None:
-        """Be told of the enlarged picture: a forward hook."""
-        self._enlarged = enlarged
 
     def __torch_function__(
         self, function: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
@@ -84,8 +85,9 @@ class _Rounding(TorchFunctionMode):
         if function not in (F.conv2d, F.conv_transpose2d):
             return function(*args, **(kwargs or {}))
         features, weights, *others = args
-        if self._ensemble is not None and weights.data_ptr() == self._ensemble.data_ptr():
-            return function(_rounded(features - self._enlarged), _rounded(weights)) + weights.sum() * self._enlarged
+        if self._ensemble is not None and weights.data_ptr() == self._ensemble.weights.data_ptr():
+            enlarged = self._ensemble.enlarged
+            return function(_rounded(features - enlarged), _rounded(weights)) + weights.sum() * enlarged
         of_luma = features.shape[1] == 1
         exact = weights.data_ptr() in self._enlargements or (function is F.conv_transpose2d and of_luma)
         if not exact and not (of_luma and self._luma_is_exact):
