@@ -43,7 +43,7 @@ def in_bf16(weights: Path, onnx: Path, scale: int) -> Upscaler:
     enlargements = {m.kernel.data_ptr() for m in network.modules() if isinstance(m, BicubicEnlarge)}
 
     def enlarge(y: NDArray[np.float32]) -> NDArray[np.float32]:
-        ensemble = _Ensemble.of(network, y) if isinstance(network, DRCN) else None
+        ensemble = _Ensemble.of(network, y) if isinstance(network, DRCN) and graph.interface.is_residual else None
         with _Rounding(enlargements, luma_is_exact=graph.interface.in_parts, ensemble=ensemble):
             return run(y)
 

@@ -148,9 +148,11 @@ def train(
     try:
         _train_on(fabric, recipe, data, out, validation, init, resume, compile, report_every, checkpoint_seconds, watch)
     except UpresError as error:
-        failure = error.with_traceback(None)  # it would keep the network
+        failure = error
     if fabric.world_size > 1:
         # While its threads run, a process that ends may abort; where the network is freed after it, both wait for ever.
+        if failure:
+            failure.__traceback__ = failure.__cause__ = failure.__context__ = None  # which keep the network
         gc.collect()
         torch.distributed.destroy_process_group()
     if failure:
