@@ -70,6 +70,19 @@ def test_rescaled_copies_join(planes):
     assert len(source._up_to) == 6
 
 
+def test_another_target_takes_the_place_of_the_high_resolution(planes):
+    def negative(high, low):
+        assert high.shape == (2 * low.shape[0], 2 * low.shape[1])
+        return 255 - high
+
+    (low, high), (same_low, negated) = (
+        PatchSource(planes, scale=2, patch=8, rescale=(1.0, 0.5), target=target).batch(16, seed=0, step=0)
+        for target in (None, negative)
+    )
+    assert torch.equal(low, same_low)
+    torch.testing.assert_close(negated, 1 - high)
+
+
 def test_too_small_pictures_are_named(planes):
     with pytest.raises(DataError, match="none of 3 pictures has 200 pixels a side"):
         PatchSource(planes, scale=2, patch=100)

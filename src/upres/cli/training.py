@@ -47,6 +47,9 @@ def train(
     held_out: Annotated[int | None, typer.Option(help="Pictures to validate on.", show_default="the recipe's")] = None,
     validation: Annotated[Path | None, typer.Option(help="Validate on these; train on all of DATA.")] = None,
     init: Annotated[str | None, typer.Option(help="Start from a weights file, or from ours, such as espcn-x2.")] = None,
+    teacher: Annotated[
+        str | None, typer.Option(help="Learn what this network makes of the pictures: ours, such as lapsrn, or a file.")
+    ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the run's checkpoint.")] = False,
     device: Annotated[Device, typer.Option(help="What to train on.")] = "auto",
     devices: Annotated[int, typer.Option(help="How many of them, on each machine.")] = 1,
@@ -74,6 +77,8 @@ def train(
         chosen = chosen.with_batch(batch)
     if learning_rate is not None:
         chosen = replace(chosen, learning_rate=learning_rate)
+    if teacher is not None:
+        chosen = replace(chosen, teacher=teacher)
     if held_out is not None and validation is not None:
         raise UsageError("--held-out sets pictures of DATA apart, and --validation names others; give one of them.")
     if held_out is not None:

@@ -25,6 +25,7 @@ from upres.images.resize import imresize
 log = logging.getLogger(__name__)
 
 Degradation = Callable[[NDArray[np.uint8], int], NDArray[np.float32]]
+Target = Callable[[NDArray[np.uint8], NDArray[np.float32]], NDArray[np.uint8]]
 
 
 def bicubic(plane: NDArray[np.uint8], scale: int) -> NDArray[np.float32]:
@@ -53,7 +54,7 @@ def _cropped(plane: NDArray[np.uint8], factor: float, scale: int) -> tuple[int, 
     return height - height % scale, width - width % scale
 
 
-def _pairs(copies: Sequence[_Copy], scale: int, degrade: Degradation) -> _Pairs:
+def _pairs(copies: Sequence[_Copy], scale: int, degrade: Degradation, target: Target | None) -> _Pairs:
     """High and low resolution of one copy after the other: `(h, w)` and `(h/s, w/s)`."""
     for copy in copies:
         height, width = copy.shape
@@ -61,7 +62,7 @@ def _pairs(copies: Sequence[_Copy], scale: int, degrade: Degradation) -> _Pairs:
         high = sized[:height, :width]
         low = degrade(high, scale)
         assert (high.shape, low.shape) == (copy.shape, (height // scale, width // scale))
-        yield high, low
+        yield high if target is None else target(high, low), low
 
 
 def _in_memory(pairs: _Pairs, high_size: int, low_size: int) -> tuple[Tensor, Tensor]:
@@ -139,6 +140,8 @@ class PatchSource:
         scale: whole factor between the two.
         patch: side of a low-resolution patch in pixels; the other is `scale` times that.
         degradation: what makes a low-resolution plane; a name in `DEGRADATIONS`.
+        target: what a batch holds in place of a high-resolution plane: made of that plane and of the low-resolution
+            one, as large as the former; the plane itself if not given.
         rescale: each plane is also used reduced by these factors; 1.0 is the plane itself.
         device: where the planes stay.
         in_memory: bytes. Planes that would take more, in both resolutions and with all their rescaled copies, are on a
@@ -159,6 +162,7 @@ class PatchSource:
         scale: int,
         patch: int,
         degradation: str = "bicubic",
+        target: Target | None = None,
         rescale: Sequence[float] = (1.0,),
         device: torch.device | str = "cpu",
         in_memory: int = 2**30,
@@ -178,7 +182,7 @@ class PatchSource:
         high_shapes = np.array([copy.shape for copy in copies], dtype=np.int64)
         low_shapes = high_shapes // scale
         high_size, low_size = (int(shapes.prod(axis=1).sum()) for shapes in (high_shapes, low_shapes))
-        pairs = _pairs(copies, scale, degrade)
+        pairs = _pairs(copies, scale, degrade, target)
         device = torch.device(device)
         if device.type == "cpu" and high_size + 4 * low_size > in_memory:
             high, low = _in_files(pairs, folder)

@@ -44,11 +44,12 @@ class Estimate:
 
     @property
     def seconds(self) -> float:
-        """The whole run's, validation not counted."""
+        """The whole run's, validation and a teacher's work not counted."""
         return self.recipe.steps / self.steps_per_second
 
     def __str__(self) -> str:
         r = self.recipe
+        uncounted = f"validation{' and what its teacher makes' * bool(r.teacher)} not counted"
         hours, minutes = divmod(round(self.seconds / 60), 60)
         return "\n".join(
             [
@@ -56,7 +57,7 @@ class Estimate:
                 f"a step: {r.batch} patches of {r.patch}×{r.patch}, {self.flops / 1e9:.2f} GFLOP in {r.precision}",
                 f"pace: {self.steps_per_second:.2f} steps/s, {self.flops * self.steps_per_second / 1e9:.0f} GFLOP/s",
                 f"memory: {self.memory / 2**20:.0f} MiB" if self.memory else "memory: unknown",
-                f"{r.steps} steps: about {hours} h {minutes} min, validation not counted",
+                f"{r.steps} steps: about {hours} h {minutes} min, {uncounted}",
             ]
         )
 
@@ -87,7 +88,7 @@ def estimate(recipe: Recipe, data: Pack, *, accelerator: str = "auto", compile: 
             raise _Enough
 
     steps = compiled_by + _STEPS + at_once
-    short = replace(recipe, steps=steps, settle=0, growth=(), validate_every=10**9)
+    short = replace(recipe, steps=steps, settle=0, growth=(), validate_every=10**9, teacher="")
     with tempfile.TemporaryDirectory() as folder, suppress(_Enough):
         loop.train(
             short,

@@ -39,7 +39,7 @@ from upres.inference.engines import TorchEngine
 from upres.inference.upscaler import Bicubic, Upscaler
 from upres.networks import NETWORKS, SCALE_LAYERS, SUPERVISES_RECURSIONS, Network, Recursive
 from upres.networks.widening import can_widen, widen
-from upres.training import checkpoint, plots, winograd
+from upres.training import checkpoint, plots, teaching, winograd
 from upres.training.losses import LOSSES
 from upres.training.recipe import Precision, Recipe
 from upres.training.watching import Journal, Report, remove_samples, save_samples, telling_crop
@@ -128,6 +128,7 @@ def train(
     Raises:
         UsageError: `out` holds a run that is not asked for, or none that is; or a batch that does not divide by the
             devices.
+        UnknownModelError, ScaleError, WeightsError: there is no such teacher, or not for each of the scales.
         DataError: too few or too small pictures, or no checkpoint is whole.
         OutputError: the disk is full; the last checkpoint is whole.
         Diverged: the loss is no longer finite; the last checkpoint is of before.
@@ -139,6 +140,8 @@ def train(
         raise UsageError(f"batch {recipe.batch} does not divide by {devices * nodes} devices; change one of them.")
     if init:
         recipe = recipe.starting_from(store.load(init)[0])
+    for scale in recipe.scales if recipe.teacher else ():
+        teaching.find(recipe.teacher, scale)
     if finished := finished_weights(recipe, out, resume=resume):
         return finished
     weights = out / f"{recipe.name}.safetensors"
@@ -209,6 +212,9 @@ def _train_on(
             scale=scale,
             patch=recipe.patch * recipe.scale // scale,
             degradation=recipe.degradation,
+            target=teaching.target_of(recipe.teacher, recipe.teacher_share, scale, fabric.device)
+            if recipe.teacher
+            else None,
             rescale=recipe.rescale,
             device=fabric.device,
             folder=out,

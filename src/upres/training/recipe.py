@@ -40,6 +40,9 @@ class Recipe:
             high-resolution side.
         degradation: name in `upres.data.patches.DEGRADATIONS`.
         rescale: factors by which each picture is also used reduced.
+        teacher: what the network learns from instead of the pictures: the results of a network in the catalog, or in a
+            safetensors file, at the same scale or at the next larger one, reduced. Empty: from the pictures.
+        teacher_share: of those results in what it learns from; the rest is the pictures.
         held_out: pictures set apart for validation.
         validate_every: steps between two validations.
 
@@ -96,6 +99,8 @@ class Recipe:
     patch: int = 32
     degradation: str = "bicubic"
     rescale: tuple[float, ...] = (1.0,)
+    teacher: str = ""
+    teacher_share: float = 1.0
     held_out: int = 8
     validate_every: int = 2000
 
@@ -151,6 +156,7 @@ class Recipe:
             self._require(name, getattr(self, name) > 0, "above 0")
         for name in ("ema", "momentum"):
             self._require(name, 0 <= getattr(self, name) < 1, "at least 0 and below 1")
+        self._require("teacher_share", 0 < self.teacher_share <= 1, "above 0 and at most 1")
         self._require("drop", 0 < self.drop < 1, "above 0 and below 1")
         self._require("settle", self.settle < self.steps, f"below steps, {self.steps}")
         self._require("rescale", bool(self.rescale) and all(0 < f <= 1 for f in self.rescale), "factors in (0, 1]")
