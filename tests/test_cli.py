@@ -5,18 +5,23 @@ import json
 import os
 import re
 import resource
+import shlex
 import signal
 import subprocess
 import sys
 import time
 from contextlib import suppress
 from pathlib import Path
+from typing import cast
 
+import click
 import numpy as np
 import pytest
 import pyvips
+import typer
 
 import upres
+from upres import cli
 from upres.evaluation import page
 from upres.images import io
 from upres.images.io import Picture
@@ -347,6 +352,17 @@ def test_training_without_its_packages_names_their_install(package, tmp_path):
     assert done.stderr == f"upres: this needs {package}, which is not installed; run: pip install 'upres[train]'\n"
 
 
+def test_help_ends_with_calls_that_are_right():
+    """Each is taken apart by the command that it is of, which refuses options that it does not have."""
+    commands = cast(click.Group, typer.main.get_command(cli._app([])))  # pyright: ignore[reportPrivateUsage]
+    for name, command in commands.commands.items():
+        shown = upres_(name, "--help").stdout.partition("Examples:")[2].strip().splitlines()
+        assert shown
+        for line in map(shlex.split, shown):
+            assert line[:2] == ["upres", name]
+            command.make_context(name, line[2:])
+
+
 def test_version_and_short_help():
     assert upres_("--version").stdout == f"{upres.__version__}\n"
     assert "Enlarge pictures faithfully" in upres_("upscale", "-h").stdout
@@ -365,6 +381,7 @@ def test_bad_training_calls(tmp_path):
         (["espcn", "--data", tmp_path, "--batch", 0], 2, "batch = 0; it must be at least 1"),
         (["espcn", "--data", tmp_path, "--learning-rate", 0], 2, "learning_rate = 0.0; it must be above 0"),
         (["espcn", "--data", tmp_path, "--init", "espcm-x2"], 2, "unknown model 'espcm'"),
+        (["espcn", "--data", tmp_path, "--teacher", "lapsnr"], 2, "unknown model 'lapsnr'; did you mean lapsrn"),
         (["espcn", "--data", tmp_path, "--scale", "-1"], 2, "scale = -1; it must be at least 1"),
         (["espcn", "--data", tmp_path, "--device", "tpu"], 2, "tpu"),
         (["mine.py", "--data", tmp_path], 1, "mine.py: cannot be read"),

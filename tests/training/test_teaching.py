@@ -14,6 +14,8 @@ from upres.recipes import RECIPES
 from upres.training import loop, teaching
 from upres.weights import catalog
 
+RECIPE = replace(RECIPES["espcn"].at_scale(2).with_steps(1), settle=0, held_out=0, precision="f32", patch=16)
+
 
 @pytest.fixture
 def high(photo):
@@ -24,9 +26,15 @@ def reduced(high, scale):
     return imresize(high / 255.0, 1 / scale).astype(np.float32)
 
 
+def target_of(teacher, scale, share=1.0):
+    target = teaching.target_of(replace(RECIPE, teacher=teacher, teacher_share=share), scale, torch.device("cpu"))
+    assert target is not None
+    return target
+
+
 @pytest.mark.parametrize("share", [1.0, 0.25])
 def test_the_target_is_made_of_picture_and_result_by_share(high, share):
-    target = teaching.target_of("fsrcnn", share, 2, torch.device("cpu"))(high, reduced(high, 2))
+    target = target_of("fsrcnn", 2, share)(high, reduced(high, 2))
     assert target.dtype == np.uint8
     result = upres.load("fsrcnn", 2, engine="onnxruntime").luma(reduced(high, 2)) * 255
     assert np.abs(result - high).mean() > 1
@@ -34,19 +42,18 @@ def test_the_target_is_made_of_picture_and_result_by_share(high, share):
 
 
 def test_a_teacher_of_a_larger_scale_is_reduced(high):
-    target = teaching.target_of("lapsrn", 1.0, 3, torch.device("cpu"))(high, reduced(high, 3))
+    target = target_of("lapsrn", 3)(high, reduced(high, 3))
     larger = upres.load("lapsrn", 4, engine="onnxruntime").luma(reduced(high, 3))
     np.testing.assert_allclose(target, np.clip(imresize(larger, size=high.shape) * 255, 0, 255), atol=0.501)
 
 
 def test_a_network_that_is_its_own_teacher_has_nothing_to_learn(high, tmp_path):
     """Its loss is what rounding to gray levels leaves; that of the pictures is many times as much."""
-    recipe = replace(RECIPES["espcn"].at_scale(2).with_steps(1), settle=0, held_out=0, precision="f32", patch=16)
     pack = Pack(("a",), (high,), digest="cat")
     losses = {}
     for name, teacher in (("pictures", ""), ("itself", "espcn")):
         loop.train(
-            replace(recipe, teacher=teacher, loss="l1"),
+            replace(RECIPE, teacher=teacher, loss="l1"),
             pack,
             tmp_path / name,
             init=catalog.find("espcn", 2).safetensors,
@@ -66,7 +73,7 @@ def test_a_network_that_is_its_own_teacher_has_nothing_to_learn(high, tmp_path):
     ],
 )
 def test_a_teacher_that_cannot_be_had_is_named_before_the_run_begins(high, tmp_path, teacher, error, says):
-    recipe = replace(RECIPES["espcn"].at_scale(3).with_steps(1), settle=0, held_out=0, teacher=teacher)
+    recipe = replace(RECIPE, scale=3, teacher=teacher)
     with pytest.raises(error, match=says):
         loop.train(recipe, Pack(("a",), (high,), digest="cat"), tmp_path / "run", accelerator="cpu")
     assert not (tmp_path / "run").exists()

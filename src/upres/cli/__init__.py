@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import sys
+from collections.abc import Sequence
 from importlib import import_module
 from typing import Annotated
 
@@ -24,6 +25,28 @@ _MODULES = {
     "pack": "training",
     "doctor": "doctor",
 }  # where each command is
+_EXAMPLES = {
+    "upscale": (
+        "upres upscale photo.jpg",
+        "upres upscale photos/ -o large/ --scale 4 --model lapsrn",
+        "upres upscale scan.tif --width 6000 --memory 1GB",
+    ),
+    "models": ("upres models --json",),
+    "compare": ("upres compare photo.png --models bicubic,espcn,lapsrn -o sheet.pdf -o page.html",),
+    "evaluate": (
+        "upres evaluate fsrcnn --data Set5",
+        "upres evaluate espcn theirs.onnx -s 2,3,4 --data Set5 --data Set14 --json scores.json",
+    ),
+    "report": ("upres report scores.json runs/ -o report.html",),
+    "train": (
+        "upres train espcn --data photos/",
+        "upres train vdsr --data my.pack --dry-run",
+        "upres train vdsr --data my.pack --init vdsr --teacher lapsrn --steps 1800",
+    ),
+    "export": ("upres export runs/espcn-x2/espcn-x2.safetensors",),
+    "pack": ("upres pack photos/ -o my.pack",),
+    "doctor": ("upres doctor",),
+}
 _UNUSED = "openvino.tools.ovc"  # OpenVINO's converters, which it loads with itself where it finds them
 _TRAINING_PACKAGES = ("torch", "lightning", "safetensors", "onnx", "onnxscript")
 
@@ -53,8 +76,13 @@ def _app(arguments: list[str]) -> typer.Typer:
     )
     app.callback()(_options)
     for name in [word for word in arguments[:1] if word in _MODULES] or _MODULES:
-        app.command(name)(getattr(import_module(f"upres.cli.{_MODULES[name]}"), name))
+        app.command(name, epilog=_shown(_EXAMPLES[name]))(getattr(import_module(f"upres.cli.{_MODULES[name]}"), name))
     return app
+
+
+def _shown(examples: Sequence[str]) -> str:
+    unwrapped = "\b\n"
+    return "Examples:\n\n" + unwrapped + "\n".join(f"  {example}" for example in examples)
 
 
 def main() -> None:

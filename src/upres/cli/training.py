@@ -62,7 +62,7 @@ def train(
     """Train a network on your pictures."""
     from upres.data import pack
     from upres.export import export as export_weights
-    from upres.training import estimate, loop
+    from upres.training import estimate, loop, teaching
     from upres.training.hardware import has_bf16
     from upres.weights import store
 
@@ -79,6 +79,7 @@ def train(
         chosen = replace(chosen, learning_rate=learning_rate)
     if teacher is not None:
         chosen = replace(chosen, teacher=teacher)
+    teaching.require(chosen)
     if held_out is not None and validation is not None:
         raise UsageError("--held-out sets pictures of DATA apart, and --validation names others; give one of them.")
     if held_out is not None:

@@ -140,8 +140,7 @@ def train(
         raise UsageError(f"batch {recipe.batch} does not divide by {devices * nodes} devices; change one of them.")
     if init:
         recipe = recipe.starting_from(store.load(init)[0])
-    for scale in recipe.scales if recipe.teacher else ():
-        teaching.find(recipe.teacher, scale)
+    teaching.require(recipe)
     if finished := finished_weights(recipe, out, resume=resume):
         return finished
     weights = out / f"{recipe.name}.safetensors"
@@ -212,9 +211,7 @@ def _train_on(
             scale=scale,
             patch=recipe.patch * recipe.scale // scale,
             degradation=recipe.degradation,
-            target=teaching.target_of(recipe.teacher, recipe.teacher_share, scale, fabric.device)
-            if recipe.teacher
-            else None,
+            target=teaching.target_of(recipe, scale, fabric.device),
             rescale=recipe.rescale,
             device=fabric.device,
             folder=out,

@@ -19,7 +19,18 @@ from upres.images import colour
 from upres.inference import loading
 from upres.inference.engines import TorchEngine
 from upres.inference.upscaler import Upscaler
+from upres.training.recipe import Recipe
 from upres.weights import catalog, store
+
+
+def require(recipe: Recipe) -> None:
+    """Check that a recipe's teacher can be had for each of its scales.
+
+    Raises:
+        UnknownModelError, ScaleError, WeightsError: as of `find`.
+    """
+    for scale in recipe.scales if recipe.teacher else ():
+        find(recipe.teacher, scale)
 
 
 def find(teacher: str, scale: int) -> tuple[Path, int]:
@@ -43,16 +54,22 @@ def find(teacher: str, scale: int) -> tuple[Path, int]:
     return Path(teacher) if is_file else catalog.find(teacher, nearest).safetensors, nearest
 
 
-def target_of(teacher: str, share: float, scale: int, device: torch.device) -> Target:
-    """What a network is to make of a small picture: of its teacher's result `share`, of the picture itself the rest.
+def target_of(recipe: Recipe, scale: int, device: torch.device) -> Target | None:
+    """What is to be learned in place of a picture: its teacher's result, by the recipe's share, and the picture itself.
 
-    A teacher that enlarges by more has its result reduced. Arguments and errors as of `find`; the teacher runs on
-    `device`, in float32.
+    A teacher that enlarges by more than `scale` has its result reduced; it runs on `device`, in float32. None where the
+    recipe has no teacher.
+
+    Raises:
+        UnknownModelError, ScaleError, WeightsError: as of `find`.
     """
-    path, own = find(teacher, scale)
+    if not recipe.teacher:
+        return None
+    path, own = find(recipe.teacher, scale)
     network, _ = store.load(path, own)
     engine = TorchEngine(network.to(device))
-    upscaler = Upscaler(lambda precision: engine, name=teacher, scale=own, halo=network.halo)
+    upscaler = Upscaler(lambda precision: engine, name=recipe.teacher, scale=own, halo=network.halo)
+    share = recipe.teacher_share
     enlarger = upscaler if own == scale else Reduced(upscaler, scale)
 
     def target(high: NDArray[np.uint8], low: NDArray[np.float32]) -> NDArray[np.uint8]:
