@@ -6,6 +6,7 @@ of that noise, so a step of few patches is worth one of many. The network cannot
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -21,6 +22,8 @@ from upres.inference.engines import TorchEngine
 from upres.inference.upscaler import Upscaler
 from upres.training.recipe import Recipe
 from upres.weights import catalog, store
+
+log = logging.getLogger(__name__)
 
 
 def require(recipe: Recipe) -> None:
@@ -66,6 +69,7 @@ def target_of(recipe: Recipe, scale: int, device: torch.device) -> Target | None
     if not recipe.teacher:
         return None
     path, own = find(recipe.teacher, scale)
+    log.info("first %s enlarges all pictures ×%d", recipe.teacher, scale)
     network, _ = store.load(path, own)
     engine = TorchEngine(network.to(device))
     upscaler = Upscaler(lambda precision: engine, name=recipe.teacher, scale=own, halo=network.halo)
