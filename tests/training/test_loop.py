@@ -109,7 +109,7 @@ def test_resume_is_of_the_same_run(tmp_path, pack):
     first = run(RECIPE, pack, tmp_path / "first")
     out = tmp_path / "cut"
     with pytest.raises(KeyboardInterrupt):
-        run(RECIPE, pack, out, init=first, watch=stop)
+        run(RECIPE, pack, out, init=[first], watch=stop)
     for field, value in (("seed", 5), ("learning_rate", 0.5), ("steps", 16), ("loss", "mse")):
         with pytest.raises(UsageError, match=f"was begun with {field} = .*, not {value!r}; resume with the same"):
             run(replace(RECIPE, **{field: value}), pack, out, resume=True)
@@ -153,24 +153,40 @@ def test_settling_leaves_rounded_weights_and_trained_biases(tmp_path, pack):
 def test_start_from_weights_takes_what_fits(tmp_path, pack):
     first = run(replace(RECIPE, settle=0), pack, tmp_path / "first")
     third = replace(RECIPE, scale=3, steps=1, settle=0, learning_rate=1e-12, patch=6)
-    second = run(third, pack, tmp_path / "second", init=first)
+    second = run(third, pack, tmp_path / "second", init=[first])
     assert torch.equal(tensors(second)["feature.0.weight"], tensors(first)["feature.0.weight"])
     assert not torch.allclose(tensors(second)["up.weight"], tensors(first)["up.weight"], atol=1e-3)  # another scale's
     assert store.load(second)[1].init == "fsrcnn-x2 (24 steps): 12 of 14 tensors"
-    again = run(replace(third, scale=2), pack, tmp_path / "again", init=first)
+    again = run(replace(third, scale=2), pack, tmp_path / "again", init=[first])
     assert store.load(again)[1].init == "fsrcnn-x2 (24 steps): 14 of 14 tensors"
     espcn = ESPCN(scale=2)
     metadata = replace(store.load(first)[1], network="espcn", arguments={"scale": 2})
     store.save(espcn, metadata, tmp_path / "espcn.safetensors")
     with pytest.raises(UsageError, match="holds espcn, of which nothing fits"):
-        run(third, pack, tmp_path / "third", init=tmp_path / "espcn.safetensors")
+        run(third, pack, tmp_path / "third", init=[tmp_path / "espcn.safetensors"])
+
+
+def test_start_from_several_takes_their_mean(tmp_path, pack):
+    recipe = replace(RECIPE, settle=0)
+    first = run(recipe, pack, tmp_path / "first")
+    second = run(replace(recipe, steps=8), pack, tmp_path / "second", init=[first])
+    third = run(replace(recipe, steps=1, learning_rate=1e-12), pack, tmp_path / "third", init=[first, second])
+    for name, mean in tensors(third).items():
+        one, two = tensors(first)[name], tensors(second)[name]
+        torch.testing.assert_close(mean, (one + two) / 2, atol=1e-6, rtol=1e-3)
+    assert any(not torch.equal(tensors(first)[name], two) for name, two in tensors(second).items())
+    init = store.load(third)[1].init
+    assert init == "mean of fsrcnn-x2 (24 steps) and fsrcnn-x2 (8 steps): 14 of 14 tensors"
+    other = run(replace(recipe, scale=3, steps=1, patch=6), pack, tmp_path / "other")
+    with pytest.raises(UsageError, match=r"fsrcnn-x3.safetensors: is not of the network that .*fsrcnn-x2"):
+        run(recipe, pack, tmp_path / "fourth", init=[first, other])
 
 
 def test_start_from_a_narrower_network_takes_its_function(tmp_path, pack):
     narrow = replace(RECIPE, settle=0, steps=4, warmup=1, arguments={"d": 8, "s": 4, "m": 1})
     wide = replace(narrow, steps=1, learning_rate=1e-12, arguments={"d": 16, "s": 4, "m": 1})
     first = run(narrow, pack, tmp_path / "narrow")
-    second = run(wide, pack, tmp_path / "wide", init=first)
+    second = run(wide, pack, tmp_path / "wide", init=[first])
     source, target = store.load(first)[0], store.load(second)[0]
     y = torch.rand(1, 1, 15, 12)
     torch.testing.assert_close(target(y), source(y), atol=2e-3, rtol=0)  # weights are kept in half precision
@@ -405,7 +421,7 @@ def test_few_recursions_lend_their_weights_to_many(tmp_path, pack, name, count):
     few = replace(RECIPE, network=name, arguments={count: 1, "channels": 4}, settle=0)
     many = replace(few, arguments={count: 3, "channels": 4}, steps=1, learning_rate=1e-12)
     first = run(few, pack, tmp_path / "few")
-    then = tensors(run(many, pack, tmp_path / "many", init=first))
+    then = tensors(run(many, pack, tmp_path / "many", init=[first]))
     learned = {k: v for k, v in tensors(first).items() if v.ndim == 4}
     assert learned
     for key, value in learned.items():
@@ -415,12 +431,12 @@ def test_few_recursions_lend_their_weights_to_many(tmp_path, pack, name, count):
 def test_a_network_with_all_its_recursions_does_not_grow_again(tmp_path, pack):
     recipe = replace(DRRN, steps=14)
     first = run(recipe, pack, tmp_path / "first")
-    second = run(recipe, pack, tmp_path / "second", init=first)
+    second = run(recipe, pack, tmp_path / "second", init=[first])
     assert store.load(first)[1].recipe["growth"] == [[0, 1], [12, 3]]
     assert store.load(second)[1].recipe["growth"] == []
-    assert run(recipe, pack, tmp_path / "second", init=first, resume=True) == second
+    assert run(recipe, pack, tmp_path / "second", init=[first], resume=True) == second
     few = run(replace(recipe, arguments=recipe.arguments | {"units": 1}, growth=()), pack, tmp_path / "few")
-    third = run(recipe, pack, tmp_path / "third", init=few)
+    third = run(recipe, pack, tmp_path / "third", init=[few])
     assert store.load(third)[1].recipe["growth"] == [[0, 1], [12, 3]]
 
 
@@ -470,7 +486,7 @@ def test_a_weight_for_each_recursion_is_not_taken_for_channels(tmp_path, pack, c
     few = replace(RECIPE, network="drcn", arguments={"recursions": 2, "channels": 4}, steps=3, settle=0)
     first = run(few, pack, tmp_path / "few")
     many = replace(few, arguments={"recursions": count, "channels": 4}, steps=1, learning_rate=1e-12)
-    network = store.load(run(many, pack, tmp_path / "many", init=first))[0]
+    network = store.load(run(many, pack, tmp_path / "many", init=[first]))[0]
     torch.testing.assert_close(network.ensemble.sum(), torch.tensor(1.0), atol=1e-3, rtol=0)
 
 

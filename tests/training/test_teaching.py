@@ -56,7 +56,7 @@ def test_a_network_that_is_its_own_teacher_has_nothing_to_learn(high, tmp_path):
             replace(RECIPE, teacher=teacher, loss="l1"),
             pack,
             tmp_path / name,
-            init=catalog.find("espcn", 2).safetensors,
+            init=[catalog.find("espcn", 2).safetensors],
             accelerator="cpu",
             compile=False,
             watch=lambda report, name=name: losses.update({name: report.loss * 255}),

@@ -46,7 +46,13 @@ def train(
     ] = None,
     held_out: Annotated[int | None, typer.Option(help="Pictures to validate on.", show_default="the recipe's")] = None,
     validation: Annotated[Path | None, typer.Option(help="Validate on these; train on all of DATA.")] = None,
-    init: Annotated[str | None, typer.Option(help="Start from a weights file, or from ours, such as espcn-x2.")] = None,
+    init: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Start from a weights file, or from ours, such as espcn-x2; of several, from the mean.",
+            show_default=False,
+        ),
+    ] = None,
     teacher: Annotated[
         str | None, typer.Option(help="Learn what this network makes of the pictures: ours, such as lapsrn, or a file.")
     ] = None,
@@ -84,9 +90,9 @@ def train(
         raise UsageError("--held-out sets pictures of DATA apart, and --validation names others; give one of them.")
     if held_out is not None:
         chosen = replace(chosen, held_out=held_out)
-    init_weights = _weights(init) if init else None
+    init_weights = list(map(_weights, init or ()))
     if init_weights:
-        chosen = chosen.starting_from(store.load(init_weights)[0])
+        chosen = chosen.starting_from(store.load(init_weights[0])[0])
     own_name = Path(network).stem if network.endswith(".py") else f"{chosen.name}{'-paper' * (recipe == 'paper')}"
     out = out or Path("runs") / own_name
     precision = precision or (loop.precision_of_run(out, chosen) if resume else None)

@@ -15,7 +15,7 @@ import shutil
 import signal
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import MISSING, asdict, dataclass, fields
 from pathlib import Path
@@ -93,7 +93,7 @@ def train(
     out: Path,
     *,
     validation: Pack | None = None,
-    init: Path | None = None,
+    init: Sequence[Path] = (),
     resume: bool = False,
     accelerator: str = "auto",
     devices: int = 1,
@@ -110,9 +110,10 @@ def train(
         data: pictures; `recipe.held_out` of them validate.
         out: folder for checkpoints, `metrics.csv`, TensorBoard events, plots and the weights; made if missing.
         validation: pictures to validate on instead; `data` then trains whole.
-        init: weights to start from; tensors of the same name and shape are taken, the others start anew. Of a network
-            whose channels are a whole fraction of this one's, all are, by `upres.networks.widening`. A network with
-            all its recursions does not grow again.
+        init: weights to start from, or several of one network, whose mean is (Wortsman 2022, arXiv 2203.05482); tensors
+            of the same name and shape are taken, the others start anew. Of a network whose channels are a whole
+            fraction of this one's, all are, by `upres.networks.widening`. A network with all its recursions does not
+            grow again.
         resume: go on from the newest whole checkpoint in `out`.
         accelerator: Fabric's: `auto`, `cpu`, `cuda` or `mps`.
         devices: how many of them, on each machine.
@@ -126,8 +127,8 @@ def train(
         The path of the weights in `out`, such as `espcn-x2.safetensors`, or `vdsr.safetensors` for several scales.
 
     Raises:
-        UsageError: `out` holds a run that is not asked for, or none that is; or a batch that does not divide by the
-            devices.
+        UsageError: `out` holds a run that is not asked for, or none that is; a batch that does not divide by the
+            devices; or weights to start from of which nothing fits, or whose mean cannot be taken.
         UnknownModelError, ScaleError, WeightsError: there is no such teacher, or not for each of the scales.
         DataError: too few or too small pictures, or no checkpoint is whole.
         OutputError: the disk is full; the last checkpoint is whole.
@@ -139,7 +140,7 @@ def train(
     if recipe.batch % (devices * nodes):
         raise UsageError(f"batch {recipe.batch} does not divide by {devices * nodes} devices; change one of them.")
     if init:
-        recipe = recipe.starting_from(store.load(init)[0])
+        recipe = recipe.starting_from(store.load(init[0])[0])
     teaching.require(recipe)
     if finished := finished_weights(recipe, out, resume=resume):
         return finished
@@ -168,7 +169,7 @@ def _train_on(
     data: Pack,
     out: Path,
     validation: Pack | None,
-    init: Path | None,
+    init: Sequence[Path],
     resume: bool,
     compile: bool | None,
     report_every: int,
@@ -458,9 +459,29 @@ def _any(fabric: Fabric, flag: bool) -> bool:
     return bool(cast(Tensor, fabric.all_reduce(torch.tensor(float(flag), device=fabric.device), reduce_op="sum")))
 
 
-def _take(network: Network, init: Path) -> str:
-    """Copy every tensor of `init` that fits, or all of a narrower network; return a line that says what was taken."""
-    source, metadata = store.load(init)
+def _mean_of(init: Sequence[Path]) -> tuple[Network, store.Metadata, str]:
+    """The network whose weights are the mean of several's, the first one's metadata, and a line that names them all.
+
+    Raises:
+        UsageError: they are not of one network.
+    """
+    networks, metadata = zip(*map(store.load, init), strict=True)
+    states = [network.state_dict() for network in networks]
+    shapes = [{name: tensor.shape for name, tensor in state.items()} for state in states]
+    for path, each, other in zip(init, metadata, shapes, strict=True):
+        if (each.network, each.scale, other) != (metadata[0].network, metadata[0].scale, shapes[0]):
+            raise UsageError(f"{path}: is not of the network that {init[0]} is of; a mean is taken of one network's.")
+    weights = [name for name, tensor in states[0].items() if tensor.is_floating_point()]  # batch norm's count is none
+    mean = {name: torch.stack([state[name] for state in states]).mean(0) for name in weights}
+    networks[0].load_state_dict(states[0] | mean)
+    names = " and ".join(f"{each.network}-x{each.scale} ({each.steps} steps)" for each in metadata)
+    return networks[0], metadata[0], names if len(init) == 1 else f"mean of {names}"
+
+
+def _take(network: Network, init: Sequence[Path]) -> str:
+    """Copy every tensor that fits of `init`, or of their mean, or all of a narrower network; say what was taken."""
+    source, metadata, named = _mean_of(init)
+    given_as = ", ".join(map(str, init))
     own, given = network.state_dict(), source.state_dict()
     if metadata.scale != network.scale:
         foreign = SCALE_LAYERS.get(metadata.network, ())
@@ -473,9 +494,11 @@ def _take(network: Network, init: Path) -> str:
         network.load_state_dict(fitting, strict=False)
         taken = f"{len(fitting)} of {len(own)} tensors"
     else:
-        raise UsageError(f"{init}: holds {metadata.network}, of which nothing fits; give weights of the same network.")
-    log.info("started from %s: %s", init, taken)
-    return f"{metadata.network}-x{metadata.scale} ({metadata.steps} steps): {taken}"
+        raise UsageError(
+            f"{given_as}: holds {metadata.network}, of which nothing fits; give weights of the same network."
+        )
+    log.info("started from %s%s: %s", "the mean of " if len(init) > 1 else "", given_as, taken)
+    return f"{named}: {taken}"
 
 
 def _parameter_groups(network: Network, recipe: Recipe) -> list[dict[str, Any]]:
