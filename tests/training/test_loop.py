@@ -178,8 +178,25 @@ def test_start_from_several_takes_their_mean(tmp_path, pack):
     init = store.load(third)[1].init
     assert init == "mean of fsrcnn-x2 (24 steps) and fsrcnn-x2 (8 steps): 14 of 14 tensors"
     other = run(replace(recipe, scale=3, steps=1, patch=6), pack, tmp_path / "other")
-    with pytest.raises(UsageError, match=r"fsrcnn-x3.safetensors: is not of the network that .*fsrcnn-x2"):
+    with pytest.raises(UsageError, match=r"fsrcnn-x3.safetensors: holds fsrcnn with {'scale': 3, .*'scale': 2, "):
         run(recipe, pack, tmp_path / "fourth", init=[first, other])
+    shaped_alike = replace(recipe, steps=1, arguments={**recipe.arguments, "residual": True})
+    other = run(shaped_alike, pack, tmp_path / "shaped-alike")
+    with pytest.raises(UsageError, match="'residual': True"):
+        run(recipe, pack, tmp_path / "fifth", init=[first, other])
+
+
+def test_a_mean_counts_shared_layers_once_and_no_batches(tmp_path, pack):
+    """DRRN's batch norm counts its batches, and its units share their convolutions."""
+    recipe = replace(DRRN, growth=(), steps=1, learning_rate=1e-12)
+    first = run(replace(recipe, steps=4, learning_rate=1e-3), pack, tmp_path / "first")
+    second = run(replace(recipe, steps=4, learning_rate=1e-3, seed=1), pack, tmp_path / "second", init=[first])
+    ours = run(recipe, pack, tmp_path / "mean", init=[first, second])
+    one, two, mean = map(tensors, (first, second, ours))
+    assert any(not tensor.is_floating_point() for tensor in one.values())
+    for name, tensor in mean.items():
+        if tensor.ndim == 4:
+            torch.testing.assert_close(tensor, (one[name] + two[name]) / 2, atol=1e-6, rtol=1e-3)
 
 
 def test_start_from_a_narrower_network_takes_its_function(tmp_path, pack):

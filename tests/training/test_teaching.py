@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import shutil
+import signal
 from dataclasses import replace
 
 import numpy as np
@@ -8,11 +10,12 @@ import torch
 
 import upres
 from upres.data.pack import Pack
-from upres.errors import ScaleError, UnknownModelError, UsageError
+from upres.errors import Interrupted, ScaleError, UnknownModelError, UsageError
 from upres.images.resize import imresize
 from upres.recipes import RECIPES
-from upres.training import loop, teaching
-from upres.weights import catalog
+from upres.training import estimate, loop, teaching
+from upres.training.recipe import Recipe
+from upres.weights import catalog, store
 
 RECIPE = replace(RECIPES["espcn"].at_scale(2).with_steps(1), settle=0, held_out=0, precision="f32", patch=16)
 
@@ -65,11 +68,57 @@ def test_a_network_that_is_its_own_teacher_has_nothing_to_learn(high, tmp_path):
     assert losses["pictures"] > 3 * losses["itself"]
 
 
+def test_a_taught_run_of_several_scales_resumes_exactly_and_by_the_same_teacher(high, tmp_path):
+    recipe = Recipe(
+        network="srcnn",
+        scale=2,
+        more_scales=(3,),
+        arguments={"kernel_sizes": (3, 1, 3), "residual": True},
+        steps=6,
+        batch=2,
+        patch=12,
+        precision="f32",
+        held_out=0,
+        validate_every=2,
+        warmup=1,
+    )
+    teacher = tmp_path / "teacher.safetensors"
+    shutil.copy(catalog.find("srcnn-915", 2).safetensors, teacher)
+    recipe = replace(recipe, teacher=str(teacher))
+    pack = Pack(("a",), (high,), digest="cat")
+
+    def run(out, **options):
+        return loop.train(recipe, pack, out, accelerator="cpu", compile=False, **options)
+
+    def stop(report):
+        if report.step == 4:
+            signal.raise_signal(signal.SIGINT)
+
+    left_alone = run(tmp_path / "one")
+    with pytest.raises(Interrupted):
+        run(tmp_path / "two", watch=stop, report_every=1)
+    shutil.copy(catalog.find("srcnn", 2).safetensors, teacher)
+    with pytest.raises(UsageError, match="has other weights now"):
+        run(tmp_path / "two", resume=True)
+    shutil.copy(catalog.find("srcnn-915", 2).safetensors, teacher)
+    resumed = run(tmp_path / "two", resume=True)
+    one, two = (store.load(weights)[0].state_dict() for weights in (left_alone, resumed))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_a_dry_run_says_that_it_leaves_the_teacher_out(high):
+    found = estimate.estimate(replace(RECIPE, teacher="lapsrn"), Pack(("a",), (high,), "cat"), accelerator="cpu")
+    assert "MiB without its teacher" in str(found)
+    assert "validation and its teacher not counted" in str(found)
+
+
 @pytest.mark.parametrize(
     ("teacher", "error", "says"),
     [
         ("lapsnr", UnknownModelError, "lapsrn"),
         (str(catalog.find("espcn", 2).safetensors), ScaleError, "no scale 3"),
+        (str(catalog.find("espcn", 3).onnx), UsageError, "give the .safetensors file"),
+        ("bicubic", UsageError, "is no network"),
     ],
 )
 def test_a_teacher_that_cannot_be_had_is_named_before_the_run_begins(high, tmp_path, teacher, error, says):
@@ -77,6 +126,11 @@ def test_a_teacher_that_cannot_be_had_is_named_before_the_run_begins(high, tmp_p
     with pytest.raises(error, match=says):
         loop.train(recipe, Pack(("a",), (high,), digest="cat"), tmp_path / "run", accelerator="cpu")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_teacher_is_named_as_text(tmp_path):
+    with pytest.raises(UsageError, match="a name, or a path as text"):
+        replace(RECIPES["vdsr"], teacher=tmp_path)  # pyright: ignore[reportArgumentType]
 
 
 @pytest.mark.parametrize("share", [0.0, 1.5, float("nan")])

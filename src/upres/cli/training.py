@@ -49,12 +49,15 @@ def train(
     init: Annotated[
         list[str] | None,
         typer.Option(
-            help="Start from a weights file, or from ours, such as espcn-x2; of several, from the mean.",
+            help="Start from a weights file, or from ours, such as espcn-x2; repeat for their mean.",
             show_default=False,
         ),
     ] = None,
     teacher: Annotated[
-        str | None, typer.Option(help="Learn what this network makes of the pictures: ours, such as lapsrn, or a file.")
+        str | None,
+        typer.Option(
+            help="Learn what this network makes of the pictures: ours, such as lapsrn, or a safetensors file."
+        ),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on from the run's checkpoint.")] = False,
     device: Annotated[Device, typer.Option(help="What to train on.")] = "auto",

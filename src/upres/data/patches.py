@@ -61,8 +61,10 @@ def _pairs(copies: Sequence[_Copy], scale: int, degrade: Degradation, target: Ta
         sized = copy.plane if copy.factor == 1.0 else imresize(copy.plane, copy.factor)
         high = sized[:height, :width]
         low = degrade(high, scale)
+        if target is not None:
+            high = target(high, low)
         assert (high.shape, low.shape) == (copy.shape, (height // scale, width // scale))
-        yield high if target is None else target(high, low), low
+        yield high, low
 
 
 def _in_memory(pairs: _Pairs, high_size: int, low_size: int) -> tuple[Tensor, Tensor]:

@@ -30,7 +30,8 @@ class Estimate:
         recipe: what would be run.
         parameters: all that are trained, biases included.
         flops: floating-point operations of a step, forward and backward; a multiplication and an addition are two.
-        memory: greatest use in bytes: of the device's memory on CUDA, else of the process; None where unknown.
+        memory: greatest use in bytes: of the device's memory on CUDA, else of the process; None where unknown. Without
+            a teacher, which enlarges whole pictures.
         steps_per_second: over 20 steps, or as many as a CPU takes ten seconds for, but at least one at each scale,
             after the first ones, which compile. Of fewer than 10, what SOAP does every tenth step may be left out, or
             weigh too much.
@@ -44,19 +45,20 @@ class Estimate:
 
     @property
     def seconds(self) -> float:
-        """The whole run's, validation and a teacher's work not counted."""
+        """The whole run's, validation and a teacher not counted."""
         return self.recipe.steps / self.steps_per_second
 
     def __str__(self) -> str:
         r = self.recipe
-        uncounted = f"validation{' and what its teacher makes' * bool(r.teacher)} not counted"
+        uncounted = f"validation{' and its teacher' * bool(r.teacher)} not counted"
+        without = " without its teacher" * bool(r.teacher)
         hours, minutes = divmod(round(self.seconds / 60), 60)
         return "\n".join(
             [
                 f"{r.model} ×{', ×'.join(map(str, r.scales))}: {self.parameters:,} parameters",
                 f"a step: {r.batch} patches of {r.patch}×{r.patch}, {self.flops / 1e9:.2f} GFLOP in {r.precision}",
                 f"pace: {self.steps_per_second:.2f} steps/s, {self.flops * self.steps_per_second / 1e9:.0f} GFLOP/s",
-                f"memory: {self.memory / 2**20:.0f} MiB" if self.memory else "memory: unknown",
+                f"memory: {self.memory / 2**20:.0f} MiB{without}" if self.memory else "memory: unknown",
                 f"{r.steps} steps: about {hours} h {minutes} min, {uncounted}",
             ]
         )

@@ -202,9 +202,14 @@ def _train_on(
         "data": data.digest,
         "validation": validation.digest if validation else None,
         "order": data.order,
+        "teacher": teaching.digest(recipe),
         "init": started_from,
         "commit": provenance.commit(),
     }
+    saved = None
+    if resume:
+        saved = checkpoint.read_newest(out)
+        _require_same_run(out, began=saved["origin"], asked=origin)
     training, held_out = (data, validation) if validation is not None else data.split(recipe.held_out)
     patches = {
         scale: PatchSource(
@@ -220,9 +225,7 @@ def _train_on(
         for scale in recipe.scales
     }
     progress = _Progress()
-    if resume:
-        saved = checkpoint.read_newest(out)
-        _require_same_run(out, began=saved["origin"], asked=origin)
+    if saved:
         progress, origin = _Progress(**saved["progress"]), saved["origin"]
         _grow(recipe.recursions_at(max(0, progress.step - 1)), network, ema.module, *all_outputs.others.values())
         network.load_state_dict(saved["network"])
@@ -467,10 +470,12 @@ def _mean_of(init: Sequence[Path]) -> tuple[Network, store.Metadata, str]:
     """
     networks, metadata = zip(*map(store.load, init), strict=True)
     states = [network.state_dict() for network in networks]
-    shapes = [{name: tensor.shape for name, tensor in state.items()} for state in states]
-    for path, each, other in zip(init, metadata, shapes, strict=True):
-        if (each.network, each.scale, other) != (metadata[0].network, metadata[0].scale, shapes[0]):
-            raise UsageError(f"{path}: is not of the network that {init[0]} is of; a mean is taken of one network's.")
+    for path, each in zip(init, metadata, strict=True):
+        if (each.network, each.arguments) != (metadata[0].network, metadata[0].arguments):
+            raise UsageError(
+                f"{path}: holds {each.network} with {each.arguments}, and {init[0]} {metadata[0].network} with "
+                f"{metadata[0].arguments}; a mean is taken of the same."
+            )
     weights = [name for name, tensor in states[0].items() if tensor.is_floating_point()]  # batch norm's count is none
     mean = {name: torch.stack([state[name] for state in states]).mean(0) for name in weights}
     networks[0].load_state_dict(states[0] | mean)
@@ -560,6 +565,11 @@ def _require_same_run(out: Path, *, began: dict[str, Any], asked: dict[str, Any]
         raise UsageError(
             f"{out}: was begun with the same pictures under other names, which order them; resume with those, or start "
             "elsewhere with --out."
+        )
+    if began.get("teacher") != asked["teacher"]:
+        raise UsageError(
+            f"{out}: {asked['recipe']['teacher']} has other weights now than when the run began; resume with those, or "
+            "start elsewhere with --out."
         )
 
 

@@ -156,6 +156,7 @@ class Recipe:
             self._require(name, getattr(self, name) > 0, "above 0")
         for name in ("ema", "momentum"):
             self._require(name, 0 <= getattr(self, name) < 1, "at least 0 and below 1")
+        self._require("teacher", isinstance(self.teacher, str), "a name, or a path as text")  # pyright: ignore[reportUnnecessaryIsInstance]
         self._require("teacher_share", 0 < self.teacher_share <= 1, "above 0 and at most 1")
         self._require("drop", 0 < self.drop < 1, "above 0 and below 1")
         self._require("settle", self.settle < self.steps, f"below steps, {self.steps}")

@@ -1,11 +1,12 @@
 """Distillation (Hinton 2015, arXiv 1503.02531): a network learns what a better one makes of the small pictures.
 
 What the small picture does not tell of the large one is noise to whoever learns from it; a teacher's result lacks most
-of that noise, so a step of few patches is worth one of many. The network cannot pass its teacher by much, though.
+of that noise.
 """
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from pathlib import Path
 
@@ -14,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from upres.data.patches import Target
-from upres.errors import ScaleError
+from upres.errors import ScaleError, UsageError
 from upres.evaluation.others import Reduced
 from upres.images import colour
 from upres.inference import loading
@@ -30,7 +31,7 @@ def require(recipe: Recipe) -> None:
     """Check that a recipe's teacher can be had for each of its scales.
 
     Raises:
-        UnknownModelError, ScaleError, WeightsError: as of `find`.
+        UnknownModelError, ScaleError, WeightsError, UsageError: as of `find`.
     """
     for scale in recipe.scales if recipe.teacher else ():
         find(recipe.teacher, scale)
@@ -47,14 +48,29 @@ def find(teacher: str, scale: int) -> tuple[Path, int]:
         UnknownModelError: no such name.
         ScaleError: all its scales are smaller.
         WeightsError: the file is missing or damaged.
+        UsageError: an ONNX file, or `bicubic`.
     """
+    path = Path(teacher)
+    if path.suffix == ".onnx":
+        raise UsageError(f"{teacher}: a teacher runs in PyTorch; give the .safetensors file.")
     own = loading.scales(teacher)
+    if not own:
+        raise UsageError(f"{teacher} is no network, so it cannot be a teacher; `upres models` lists those that can.")
     reaching = [other for other in own if other >= scale]
     if not reaching:
         raise ScaleError(teacher, scale, own)
     nearest = min(reaching)
-    is_file = Path(teacher).suffix == ".safetensors"
-    return Path(teacher) if is_file else catalog.find(teacher, nearest).safetensors, nearest
+    return path if path.suffix == ".safetensors" else catalog.find(teacher, nearest).safetensors, nearest
+
+
+def digest(recipe: Recipe) -> str | None:
+    """What the weights that teach are known by, whatever their path; None where the recipe has no teacher."""
+    if not recipe.teacher:
+        return None
+    content = hashlib.sha256()
+    for scale in recipe.scales:
+        content.update(find(recipe.teacher, scale)[0].read_bytes())
+    return content.hexdigest()[:16]
 
 
 def target_of(recipe: Recipe, scale: int, device: torch.device) -> Target | None:
@@ -64,7 +80,7 @@ def target_of(recipe: Recipe, scale: int, device: torch.device) -> Target | None
     recipe has no teacher.
 
     Raises:
-        UnknownModelError, ScaleError, WeightsError: as of `find`.
+        UnknownModelError, ScaleError, WeightsError, UsageError: as of `find`.
     """
     if not recipe.teacher:
         return None
