@@ -45,11 +45,11 @@ def models(
     Console().print(table)
     print(f"`upres upscale` takes {upres.DEFAULT_MODEL} unless told otherwise; the README has the others' speeds.")
     print("`bicubic`, MATLAB's, goes by the same name everywhere, at any whole scale.")
-    print("Factors between a network's own are made by its next larger one, reduced: ×3 of LapSRN by ×4.")
+    print("Any other factor is made of these: LapSRN's ×3 is its ×4, reduced.")
     print(
-        "bf16 costs: dB of PSNR on Set5. Where the processor has bfloat16 and it costs at most 0.01, 8 bits run in it."
+        "bf16 costs: dB on Set5. 8-bit pictures run in bfloat16 where the processor has it and it costs at most 0.01."
     )
-    print("No score: that set was not scored with it.")
+    print("Where a score is missing, that set was not scored.")
 
 
 def evaluate(
