@@ -108,8 +108,7 @@ def find(
         return Candidate(name, FinishedFolder(path))
     if path.suffix in _NETWORKS and not (path.suffix == ".onnx" and _is_ours(path)):
         return foreign_network(path, scale, name=name)
-    own = loading.scales(source)
-    network_scale = min((s for s in own if s >= scale > 1), default=scale)
+    network_scale = loading.nearest_scale(source, scale) if source != "bicubic" and scale > 1 else scale
     enlarger = upres.load(source, network_scale, engine=engine, precision=precision)
     parameters = _parameters(source, network_scale)
     if network_scale == scale or not isinstance(enlarger, Upscaler):

@@ -132,6 +132,19 @@ def scales(model: str | os.PathLike[str]) -> tuple[int, ...]:
     return catalog.scales(str(model))
 
 
+def nearest_scale(model: str | os.PathLike[str], scale: int) -> int:
+    """The least of a model's scales that reaches one that is wanted, whose result can be reduced to it.
+
+    Raises:
+        ScaleError: all are smaller; those that there are stand in the message.
+        UnknownModelError, WeightsError: as of `scales`.
+    """
+    own = scales(model)
+    if not (reaching := [other for other in own if other >= scale]):
+        raise ScaleError(str(model), scale, own)
+    return min(reaching)
+
+
 def _halos(path: Path) -> tuple[dict[int, int | None], bool]:
     """What an ONNX file's metadata says: the halo by each scale that it serves, and whether it wants enlarged luma.
 

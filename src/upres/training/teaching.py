@@ -15,7 +15,7 @@ import torch
 from numpy.typing import NDArray
 
 from upres.data.patches import Target
-from upres.errors import ScaleError, UsageError
+from upres.errors import UsageError
 from upres.evaluation.others import Reduced
 from upres.images import colour
 from upres.inference import loading
@@ -53,13 +53,9 @@ def find(teacher: str, scale: int) -> tuple[Path, int]:
     path = Path(teacher)
     if path.suffix == ".onnx":
         raise UsageError(f"{teacher}: a teacher runs in PyTorch; give the .safetensors file.")
-    own = loading.scales(teacher)
-    if not own:
-        raise UsageError(f"{teacher} is no network, so it cannot be a teacher; `upres models` lists those that can.")
-    reaching = [other for other in own if other >= scale]
-    if not reaching:
-        raise ScaleError(teacher, scale, own)
-    nearest = min(reaching)
+    if teacher == "bicubic":
+        raise UsageError("bicubic is no network, so it cannot be a teacher; `upres models` lists those that can.")
+    nearest = loading.nearest_scale(teacher, scale)
     return path if path.suffix == ".safetensors" else catalog.find(teacher, nearest).safetensors, nearest
 
 
