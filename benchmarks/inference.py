@@ -24,14 +24,16 @@ The floor is bicubic enlargement of the same picture by libvips, OpenCV, Pillow 
 several large convolutions and a matrix product in OpenVINO, in each precision; a network's share of it is the
 operations of the network as the paper writes it, multiplications and additions, over time and ceiling.
 
-After one round that is dropped, each round runs everything once; medians over the rounds are reported, and ratios of
-them. With `--test-set`, the plot has each engine's PSNR on that folder, from 8-bit file to 8-bit file.
+After one round that is dropped, each round runs everything once, in an order of its own, for an engine's threads and
+memory weigh on what runs next; medians over the rounds are reported, and ratios of them. With `--test-set`, the plot
+has each engine's PSNR on that folder, from 8-bit file to 8-bit file.
 """
 
 from __future__ import annotations
 
 import argparse
 import importlib.util
+import random
 import statistics
 import tempfile
 import threading
@@ -308,33 +310,33 @@ def ceiling_runs(precision: Any) -> Iterator[tuple[int, Callable[[], Any]]]:
     import openvino
     from openvino import opset13 as op
 
-    random = np.random.default_rng(0)
+    rng = np.random.default_rng(0)
     for channels, side in ((64, 256), (128, 256), (256, 128)):
         x: Any = op.parameter([1, 1, -1, -1], np.float32)
-        y: Any = op.convolution(x, weights(random, channels, 1), [1, 1], [1, 1], [1, 1], [1, 1])
+        y: Any = op.convolution(x, weights(rng, channels, 1), [1, 1], [1, 1], [1, 1], [1, 1])
         for _ in range(8):
-            y = op.relu(op.convolution(y, weights(random, channels, channels), [1, 1], [1, 1], [1, 1], [1, 1]))
+            y = op.relu(op.convolution(y, weights(rng, channels, channels), [1, 1], [1, 1], [1, 1], [1, 1]))
         y = op.reduce_mean(y, op.constant(np.array([1])), keep_dims=True)
         graph = LumaGraph(openvino.Model([y], [x]), Interface(scale=1, is_residual=False, values_per_pixel=0, work={}))
         if precision == "int8":
             quantize(graph)
         compiled = Compiled(graph.model, precision, streams=1)
-        picture = random.random((1, 1, side, side), np.float32)
+        picture = rng.random((1, 1, side, side), np.float32)
         yield 2 * 9 * channels * channels * side * side * 8, lambda c=compiled, p=picture: c(p)
     if precision == "int8":
         return
     size = 2048
     x = op.parameter([size, size], np.float32)
-    y = op.matmul(x, op.constant(random.random((size, size), np.float32)), False, False)
+    y = op.matmul(x, op.constant(rng.random((size, size), np.float32)), False, False)
     product = Compiled(openvino.Model([op.reduce_mean(y, op.constant(np.array([1])))], [x]), precision, streams=1)
-    matrix = random.random((size, size), np.float32)
+    matrix = rng.random((size, size), np.float32)
     yield 2 * size**3, lambda: product(matrix)
 
 
-def weights(random: np.random.Generator, out: int, inputs: int) -> Any:
+def weights(rng: np.random.Generator, out: int, inputs: int) -> Any:
     from openvino import opset13 as op
 
-    return op.constant((random.standard_normal((out, inputs, 3, 3)) / (3 * inputs**0.5)).astype(np.float32))
+    return op.constant((rng.standard_normal((out, inputs, 3, 3)) / (3 * inputs**0.5)).astype(np.float32))
 
 
 def main() -> None:
@@ -370,8 +372,8 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
             operations["ceiling", f"{precision} {i}"] = count
     times: dict[tuple[str, str], list[float]] = {key: [] for key in runs}
     for round_number in range(arguments.rounds + 1):
-        for key, run in runs.items():
-            elapsed = seconds(run)
+        for key in random.Random(round_number).sample(list(runs), len(runs)):
+            elapsed = seconds(runs[key])
             if round_number:
                 times[key].append(elapsed)
     medians = {key: statistics.median(values) for key, values in times.items()}
