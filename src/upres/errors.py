@@ -80,7 +80,7 @@ class Diverged(UpresError):
 
 
 class Interrupted(UpresError):
-    """A run that was asked to stop; training kept a checkpoint of its last step."""
+    """A run that was asked to stop; training kept a checkpoint of its last step, if it had made one."""
 
 
 class MissingExtraError(UpresError, ImportError):

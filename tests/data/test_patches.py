@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from upres.data import pack
+from upres.data import pack, patches
 from upres.data.patches import PatchSource
 from upres.errors import DataError, OutputError
 from upres.images.resize import imresize
@@ -81,6 +81,13 @@ def test_another_target_takes_the_place_of_the_high_resolution(planes):
     )
     assert torch.equal(low, same_low)
     torch.testing.assert_close(negated, 1 - high)
+
+
+def test_long_preparations_tell_how_far_they_are(planes, caplog, monkeypatch):
+    monkeypatch.setattr(patches, "_SECONDS_UNTOLD", 0.0)
+    with caplog.at_level("INFO", "upres.data"):
+        PatchSource(planes, scale=2, patch=8)
+    assert caplog.messages == [f"×2: {i} of {len(planes)} pictures are ready" for i in range(1, len(planes) + 1)]
 
 
 def test_too_small_pictures_are_named(planes):

@@ -2,6 +2,9 @@ from __future__ import annotations
 
 import shutil
 import signal
+import subprocess
+import sys
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -9,10 +12,10 @@ import pytest
 import torch
 
 import upres
-from upres.data.pack import Pack
+from upres.data.pack import Pack, write_pack
 from upres.errors import Interrupted, ScaleError, UnknownModelError, UsageError
 from upres.images.resize import imresize
-from upres.recipes import RECIPES
+from upres.recipes import RECIPES, SMALL_RECIPES
 from upres.training import estimate, loop, teaching
 from upres.training.recipe import Recipe
 from upres.weights import catalog, store
@@ -29,14 +32,19 @@ def reduced(high, scale):
     return imresize(high / 255.0, 1 / scale).astype(np.float32)
 
 
-def target_of(teacher, scale, share=1.0):
-    target = teaching.target_of(replace(RECIPE, teacher=teacher, teacher_share=share), scale, torch.device("cpu"))
-    assert target is not None
-    return target
+@pytest.fixture
+def target_of(tmp_path):
+    def make(teacher, scale, share=1.0):
+        recipe = replace(RECIPE, teacher=teacher, teacher_share=share)
+        target = teaching.target_of(recipe, scale, torch.device("cpu"), tmp_path)
+        assert target is not None
+        return target
+
+    return make
 
 
 @pytest.mark.parametrize("share", [1.0, 0.25])
-def test_the_target_is_made_of_picture_and_result_by_share(high, share):
+def test_the_target_is_made_of_picture_and_result_by_share(high, target_of, share):
     target = target_of("fsrcnn", 2, share)(high, reduced(high, 2))
     assert target.dtype == np.uint8
     result = upres.load("fsrcnn", 2, engine="onnxruntime").luma(reduced(high, 2)) * 255
@@ -44,10 +52,25 @@ def test_the_target_is_made_of_picture_and_result_by_share(high, share):
     np.testing.assert_allclose(target, np.clip(high + share * (result - high), 0, 255), atol=0.501)
 
 
-def test_a_teacher_of_a_larger_scale_is_reduced(high):
+def test_a_teacher_of_a_larger_scale_is_reduced(high, target_of):
     target = target_of("lapsrn", 3)(high, reduced(high, 3))
     larger = upres.load("lapsrn", 4, engine="onnxruntime").luma(reduced(high, 3))
     np.testing.assert_allclose(target, np.clip(imresize(larger, size=high.shape) * 255, 0, 255), atol=0.501)
+
+
+def test_what_a_teacher_made_is_kept_unless_it_is_damaged(high, target_of, tmp_path):
+    low = reduced(high, 2)
+    made = target_of("espcn", 2)(high, low)
+    (kept,) = (tmp_path / "taught").iterdir()
+    whole = kept.read_bytes()
+    np.save(kept, np.full_like(high, 7))
+    assert np.array_equal(target_of("espcn", 2)(high, low), np.full_like(high, 7))
+    for others in (target_of("espcn", 2, 0.5), target_of("fsrcnn", 2)):
+        assert not np.array_equal(others(high, low), np.full_like(high, 7))
+    for damage in (b"", whole[:-1], bytes(len(whole))):
+        kept.write_bytes(damage)
+        assert np.array_equal(target_of("espcn", 2)(high, low), made)
+        assert kept.read_bytes() == whole
 
 
 def test_a_network_that_is_its_own_teacher_has_nothing_to_learn(high, tmp_path):
@@ -97,6 +120,7 @@ def test_a_taught_run_of_several_scales_resumes_exactly_and_by_the_same_teacher(
     left_alone = run(tmp_path / "one")
     with pytest.raises(Interrupted):
         run(tmp_path / "two", watch=stop, report_every=1)
+    assert len(list((tmp_path / "two" / "taught").iterdir())) == 2  # a picture at two scales
     shutil.copy(catalog.find("srcnn", 2).safetensors, teacher)
     with pytest.raises(UsageError, match="has other weights now"):
         run(tmp_path / "two", resume=True)
@@ -104,6 +128,39 @@ def test_a_taught_run_of_several_scales_resumes_exactly_and_by_the_same_teacher(
     resumed = run(tmp_path / "two", resume=True)
     one, two = (store.load(weights)[0].state_dict() for weights in (left_alone, resumed))
     assert all(torch.equal(one[name], two[name]) for name in one)
+    assert not (tmp_path / "two" / "taught").exists()
+
+
+def test_a_run_that_is_stopped_while_it_is_taught_goes_on_with_what_was_made(photo, tmp_path):
+    planes = tuple(np.ascontiguousarray(photo[y : y + 160, :, 1]) for y in range(20))
+    write_pack(Pack(tuple("abcdefghijklmnopqrst"), planes, digest="cat"), tmp_path / "cat.pack")
+    out = tmp_path / "run"
+    call = [sys.executable, "-m", "upres", "train", "srcnn-915", "--steps", "2", "--batch", "2", "--no-compile"]
+    call += ["--held-out", "1", "--data", str(tmp_path / "cat.pack"), "--teacher", "lapsrn", "--out", str(out)]
+
+    def kept():
+        return {path.name: path.stat().st_mtime_ns for path in out.glob("taught/[!.]*.npy")}
+
+    def wait_until_more_are_kept_than(count):
+        deadline = time.monotonic() + 300
+        while len(kept()) <= count and time.monotonic() < deadline:
+            time.sleep(0.01)
+
+    run = subprocess.Popen(call, stderr=subprocess.PIPE, text=True)
+    wait_until_more_are_kept_than(0)
+    run.send_signal(signal.SIGINT)
+    said = run.communicate(timeout=60)[1]
+    assert run.returncode == 130
+    assert "What lapsrn has made of them is kept. Go on with:\n" in said
+    assert "--resume" not in said
+    before = kept()
+    recipe = SMALL_RECIPES["srcnn-915"]
+    assert 0 < len(before) < 19 * len(recipe.scales) * len(recipe.rescale)
+    again = subprocess.Popen(call, stderr=subprocess.DEVNULL)
+    wait_until_more_are_kept_than(len(before))
+    assert before.items() < kept().items()
+    again.kill()
+    again.wait()
 
 
 def test_a_dry_run_says_that_it_leaves_the_teacher_out(high):

@@ -71,7 +71,7 @@ def train(
     """Train a network on your pictures."""
     from upres.data import pack
     from upres.export import export as export_weights
-    from upres.training import estimate, loop, teaching
+    from upres.training import checkpoint, estimate, loop, teaching
     from upres.training.hardware import has_bf16
     from upres.weights import store
 
@@ -148,7 +148,8 @@ def train(
     except Interrupted as error:
         if not first_process:
             raise typer.Exit(130) from error
-        again = shlex.join(["upres", *(word for word in sys.argv[1:] if word != "--resume"), "--resume"])
+        resuming = ["--resume"] if checkpoint.find(out) else []
+        again = shlex.join(["upres", *(word for word in sys.argv[1:] if word != "--resume"), *resuming])
         print(f"upres: {error} Go on with:\n{again}", file=sys.stderr)
         raise typer.Exit(130) from error
     if first_process:
@@ -242,7 +243,8 @@ def _recipe(name: str, kind: RecipeKind) -> Recipe:
 
 def _show_log() -> None:
     """Print what training logs, above the bar: the handler of last resort looks up stderr, which the bar redirects."""
-    logging.getLogger("upres.training").setLevel(logging.INFO)
+    for part in ("upres.training", "upres.data"):
+        logging.getLogger(part).setLevel(logging.INFO)
     if logging.lastResort is not None:
         logging.lastResort.setLevel(logging.INFO)
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 import math
 import tempfile
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,8 @@ from upres.errors import DataError, OutputError
 from upres.images.resize import imresize
 
 log = logging.getLogger(__name__)
+
+_SECONDS_UNTOLD = 30.0
 
 Degradation = Callable[[NDArray[np.uint8], int], NDArray[np.float32]]
 Target = Callable[[NDArray[np.uint8], NDArray[np.float32]], NDArray[np.uint8]]
@@ -65,6 +68,16 @@ def _pairs(copies: Sequence[_Copy], scale: int, degrade: Degradation, target: Ta
             high = target(high, low)
         assert (high.shape, low.shape) == (copy.shape, (height // scale, width // scale))
         yield high, low
+
+
+def _telling(pairs: _Pairs, total: int, scale: int) -> _Pairs:
+    """Log how far they are, twice a minute."""
+    told = time.monotonic()
+    for done, pair in enumerate(pairs, 1):
+        yield pair
+        if time.monotonic() - told > _SECONDS_UNTOLD:
+            log.info("×%d: %d of %d pictures are ready", scale, done, total)
+            told = time.monotonic()
 
 
 def _in_memory(pairs: _Pairs, high_size: int, low_size: int) -> tuple[Tensor, Tensor]:
@@ -184,7 +197,7 @@ class PatchSource:
         high_shapes = np.array([copy.shape for copy in copies], dtype=np.int64)
         low_shapes = high_shapes // scale
         high_size, low_size = (int(shapes.prod(axis=1).sum()) for shapes in (high_shapes, low_shapes))
-        pairs = _pairs(copies, scale, degrade, target)
+        pairs = _telling(_pairs(copies, scale, degrade, target), len(copies), scale)
         device = torch.device(device)
         if device.type == "cpu" and high_size + 4 * low_size > in_memory:
             high, low = _in_files(pairs, folder)

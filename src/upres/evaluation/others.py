@@ -37,7 +37,7 @@ from upres.evaluation.protocol import PROTOCOLS, Enlarger, ProtocolName
 from upres.images import colour
 from upres.images.resize import imresize
 from upres.inference import loading
-from upres.inference.upscaler import Upscaler
+from upres.inference.upscaler import Reduced, Upscaler
 
 if TYPE_CHECKING:
     from upres.inference.runtime import Precision
@@ -136,37 +136,6 @@ def _is_ours(path: Path) -> bool:
         return "halos" in engines.read_metadata(path)
     except WeightsError:
         return False
-
-
-class Reduced:
-    """A network of a larger scale, its result reduced in floating point; so LapSRN's paper makes ×3 of ×4.
-
-    Args:
-        enlarger: by at least `scale`.
-        scale: of what comes out.
-    """
-
-    def __init__(self, enlarger: Upscaler, scale: int) -> None:
-        self._enlarger, self._scale = enlarger, scale
-        self.precision = enlarger.precision
-
-    def unsplit(self) -> Reduced:
-        """See `Upscaler`."""
-        return Reduced(self._enlarger.unsplit(), self._scale)
-
-    def luma(self, y: NDArray[Any], /) -> NDArray[Any]:
-        """See `Enlarger`."""
-        return self._reduced(self._enlarger.luma(y), y)
-
-    def __call__(self, picture: NDArray[Any], /) -> NDArray[Any]:
-        """See `Enlarger`."""
-        if picture.dtype != np.uint8:
-            return self._reduced(self._enlarger(picture), picture)
-        return colour.to_uint8(self(picture / 255.0) * 255)
-
-    def _reduced(self, large: NDArray[Any], small: NDArray[Any]) -> NDArray[Any]:
-        height, width = small.shape[:2]
-        return imresize(large, size=(self._scale * height, self._scale * width))
 
 
 class Function:
@@ -426,7 +395,6 @@ def foreign_network(path: Path, scale: int, *, name: str) -> Candidate:
     """
     from upres.inference import runtime
     from upres.inference.engines import LumaEngine
-    from upres.inference.upscaler import Upscaler
 
     if not path.is_file():
         raise WeightsError(f"{path}: no such model file; check the path.")

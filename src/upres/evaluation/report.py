@@ -18,12 +18,12 @@ from numpy.typing import NDArray
 
 from upres.errors import DataError, MissingExtraError
 from upres.evaluation import protocol, provenance
-from upres.evaluation.others import Command, FinishedFolder, Reduced
+from upres.evaluation.others import Command, FinishedFolder
 from upres.evaluation.protocol import Enlarger, ProtocolName, Score
 from upres.evaluation.provenance import Provenance
 from upres.files import whole_file
 from upres.inference.runtime import core_count
-from upres.inference.upscaler import Upscaler
+from upres.inference.upscaler import Reduced, Upscaler
 
 FORMAT = "upres-scores-1"
 _MOST_AT_ONCE = 16  # pictures, for the sake of memory

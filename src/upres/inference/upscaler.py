@@ -350,3 +350,34 @@ class Bicubic:
             return large if picture.dtype.kind != "f" else np.clip(large, 0, 1)
         large = windows.Resized(windows.Pixels(picture), (picture.shape[0] * self.scale, picture.shape[1] * self.scale))
         return windows.collected(large, picture.dtype, tile=DEFAULT_TILE)
+
+
+class Reduced:
+    """A network of a larger scale, its result reduced in floating point; so LapSRN's paper makes ×3 of ×4.
+
+    Args:
+        enlarger: by at least `scale`.
+        scale: of what comes out.
+    """
+
+    def __init__(self, enlarger: Upscaler, scale: int) -> None:
+        self._enlarger, self._scale = enlarger, scale
+        self.precision = enlarger.precision
+
+    def unsplit(self) -> Reduced:
+        """See `Upscaler`."""
+        return Reduced(self._enlarger.unsplit(), self._scale)
+
+    def luma(self, y: NDArray[Any], /) -> NDArray[Any]:
+        """`(h, w)` in [0, 1] → `(s·h, s·w)`, unclipped."""
+        return self._reduced(self._enlarger.luma(y), y)
+
+    def __call__(self, picture: NDArray[Any], /) -> NDArray[Any]:
+        """Enlarge a picture; see `Upscaler.__call__`."""
+        if picture.dtype != np.uint8:
+            return self._reduced(self._enlarger(picture), picture)
+        return colour.to_uint8(self(picture / 255.0) * 255)
+
+    def _reduced(self, large: NDArray[Any], small: NDArray[Any]) -> NDArray[Any]:
+        height, width = small.shape[:2]
+        return imresize(large, size=(self._scale * height, self._scale * width))

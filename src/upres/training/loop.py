@@ -133,7 +133,7 @@ def train(
         DataError: too few or too small pictures, or no checkpoint is whole.
         OutputError: the disk is full; the last checkpoint is whole.
         Diverged: the loss is no longer finite; the last checkpoint is of before.
-        Interrupted: Ctrl-C or SIGTERM; a checkpoint of the step just done is there.
+        Interrupted: Ctrl-C or SIGTERM; a checkpoint of the step just done is there. Before the first one, Ctrl-C.
     """
     if devices < 1 or nodes < 1:
         raise UsageError(f"devices is {devices} and nodes {nodes}; each must be at least 1.")
@@ -211,19 +211,23 @@ def _train_on(
         saved = checkpoint.read_newest(out)
         _require_same_run(out, began=saved["origin"], asked=origin)
     training, held_out = (data, validation) if validation is not None else data.split(recipe.held_out)
-    patches = {
-        scale: PatchSource(
-            training.planes,
-            scale=scale,
-            patch=recipe.patch * recipe.scale // scale,
-            degradation=recipe.degradation,
-            target=teaching.target_of(recipe, scale, fabric.device),
-            rescale=recipe.rescale,
-            device=fabric.device,
-            folder=out,
-        )
-        for scale in recipe.scales
-    }
+    try:
+        patches = {
+            scale: PatchSource(
+                training.planes,
+                scale=scale,
+                patch=recipe.patch * recipe.scale // scale,
+                degradation=recipe.degradation,
+                target=teaching.target_of(recipe, scale, fabric.device, out),
+                rescale=recipe.rescale,
+                device=fabric.device,
+                folder=out,
+            )
+            for scale in recipe.scales
+        }
+    except KeyboardInterrupt as stop:
+        kept = f" What {recipe.teacher} has made of them is kept." if recipe.teacher else ""
+        raise Interrupted(f"stopped while the training pictures were made ready.{kept}") from stop
     progress = _Progress()
     if saved:
         progress, origin = _Progress(**saved["progress"]), saved["origin"]
@@ -327,6 +331,7 @@ def _train_on(
         # Last of what a run makes: by it one knows that it is finished.
         store.save(trained, metadata, out / f"{recipe.name}.safetensors")
         checkpoint.remove_all(out)
+        teaching.forget(out)
     fabric.barrier()
 
 
@@ -355,6 +360,7 @@ def finished_weights(recipe: Recipe, out: Path, *, resume: bool) -> Path | None:
             "--out trains elsewhere, and --init starts from these weights.",
         )
         checkpoint.remove_all(out)  # a kill may have come between
+        teaching.forget(out)
         return weights
     if not checkpoint.find(out):
         raise UsageError(f"{out}: no checkpoint to resume from; leave out --resume to start.")

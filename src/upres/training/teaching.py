@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -16,15 +18,17 @@ from numpy.typing import NDArray
 
 from upres.data.patches import Target
 from upres.errors import UsageError
-from upres.evaluation.others import Reduced
+from upres.files import make_folder, whole_file
 from upres.images import colour
 from upres.inference import loading
 from upres.inference.engines import TorchEngine
-from upres.inference.upscaler import Upscaler
+from upres.inference.upscaler import Reduced, Upscaler
 from upres.training.recipe import Recipe
 from upres.weights import catalog, store
 
 log = logging.getLogger(__name__)
+
+_RESULTS = "taught"
 
 
 def require(recipe: Recipe) -> None:
@@ -69,14 +73,16 @@ def digest(recipe: Recipe) -> str | None:
     return content.hexdigest()[:16]
 
 
-def target_of(recipe: Recipe, scale: int, device: torch.device) -> Target | None:
+def target_of(recipe: Recipe, scale: int, device: torch.device, out: Path) -> Target | None:
     """What is to be learned in place of a picture: its teacher's result, by the recipe's share, and the picture itself.
 
-    A teacher that enlarges by more than `scale` has its result reduced; it runs on `device`, in float32. None where the
-    recipe has no teacher.
+    A teacher that enlarges by more than `scale` has its result reduced; it runs on `device`, in float32. What it has
+    made once is kept in a folder in `out`, so that a run which is stopped does not lose it; `forget` removes it. None
+    where the recipe has no teacher.
 
     Raises:
         UnknownModelError, ScaleError, WeightsError, UsageError: as of `find`.
+        OutputError: the folder cannot be made; from the target, a result cannot be kept there.
     """
     if not recipe.teacher:
         return None
@@ -87,8 +93,34 @@ def target_of(recipe: Recipe, scale: int, device: torch.device) -> Target | None
     upscaler = Upscaler(lambda precision: engine, name=recipe.teacher, scale=own, halo=network.halo)
     share = recipe.teacher_share
     enlarger = upscaler if own == scale else Reduced(upscaler, scale)
+    results = out / _RESULTS
+    make_folder(results)
+    settings = f"{digest(recipe)} {scale} {share}".encode()
 
     def target(high: NDArray[np.uint8], low: NDArray[np.float32]) -> NDArray[np.uint8]:
-        return colour.to_uint8((1 - share) * high + share * 255.0 * enlarger.luma(low))
+        content = b"".join((settings, high.tobytes(), low.tobytes()))
+        kept = results / f"{hashlib.sha256(content).hexdigest()[:32]}.npy"
+        result = _read(kept, high.shape)
+        if result is None:
+            result = colour.to_uint8((1 - share) * high + share * 255.0 * enlarger.luma(low))
+            with whole_file(kept) as temporary, temporary.open("wb") as file:
+                np.save(file, result)
+                file.flush()
+                os.fsync(file.fileno())
+        return result
 
     return target
+
+
+def forget(out: Path) -> None:
+    """Remove what a teacher made for a run."""
+    shutil.rmtree(out / _RESULTS, ignore_errors=True)
+
+
+def _read(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8] | None:
+    """A result that was kept; None where there is none, or a damaged one."""
+    try:
+        result = np.load(path)
+    except (OSError, EOFError, ValueError):
+        return None
+    return result if (result.shape, result.dtype) == (shape, np.uint8) else None
