@@ -376,6 +376,7 @@ def measure(arguments: argparse.Namespace, folder: Path) -> dict[str, Any]:
             elapsed = seconds(runs[key])
             if round_number:
                 times[key].append(elapsed)
+        print(f"round {round_number} of {arguments.rounds} is done", flush=True)
     medians = {key: statistics.median(values) for key, values in times.items()}
     ceiling = {
         precision: max(count / medians[key] / 1e9 for key, count in operations.items() if key[1].startswith(precision))
