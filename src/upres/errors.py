@@ -11,7 +11,7 @@ UpresError
 ├── DataError                        a training set or a test set cannot be used
 ├── ToolError                        another upscaler, run as a command, failed
 ├── Diverged                         a training run's loss is no longer a number
-├── Interrupted                      a run was asked to stop; training kept a checkpoint
+├── Interrupted                      a run was asked to stop; the call can go on
 └── MissingExtraError (ImportError)  an optional package is absent; names the command that installs it
 
 Each message says what was given, what is allowed, and what to do next.
@@ -80,7 +80,7 @@ class Diverged(UpresError):
 
 
 class Interrupted(UpresError):
-    """A run that was asked to stop; training kept a checkpoint of its last step, if it had made one."""
+    """A run that was asked to stop; training kept a checkpoint of its last step, if it had begun."""
 
 
 class MissingExtraError(UpresError, ImportError):

@@ -1,4 +1,4 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and such as know whether they still are."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from pathlib import Path
 from upres.errors import OutputError
 
 _PREFIX = ".upres-"
+_DIGEST_BYTES = hashlib.sha256().digest_size
 
 
 @contextmanager
@@ -36,6 +37,30 @@ def whole_file(path: str | os.PathLike[str]) -> Generator[Path]:
     finally:
         with suppress(OSError):  # the folder may be missing, and then nothing was written
             temporary.unlink(missing_ok=True)
+
+
+def write_checked(path: Path, content: bytes | memoryview) -> None:
+    """Write a file whole or not at all, its SHA-256 in front; it is on the disk when this returns.
+
+    Raises:
+        OutputError: the system refuses.
+    """
+    with whole_file(path) as temporary, temporary.open("wb") as file:
+        file.write(hashlib.sha256(content).digest())
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def read_checked(path: Path) -> bytes | None:
+    """What `write_checked` wrote; None if that is damaged.
+
+    Raises:
+        OSError: the file is missing, or may not be read.
+    """
+    content = path.read_bytes()
+    digest, content = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
+    return content if hashlib.sha256(content).digest() == digest else None
 
 
 def make_folder(folder: Path) -> None:

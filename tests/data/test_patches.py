@@ -84,10 +84,11 @@ def test_another_target_takes_the_place_of_the_high_resolution(planes):
 
 
 def test_long_preparations_tell_how_far_they_are(planes, caplog, monkeypatch):
-    monkeypatch.setattr(patches, "_SECONDS_UNTOLD", 0.0)
+    monkeypatch.setattr(patches, "_SECONDS_UNTOLD", -1.0)
     with caplog.at_level("INFO", "upres.data"):
         PatchSource(planes, scale=2, patch=8)
-    assert caplog.messages == [f"×2: {i} of {len(planes)} pictures are ready" for i in range(1, len(planes) + 1)]
+    shares = [100 * i // len(planes) for i in range(1, len(planes) + 1)]
+    assert caplog.messages == [f"×2: {share} % of the pictures are ready" for share in shares]
 
 
 def test_too_small_pictures_are_named(planes):

@@ -242,7 +242,7 @@ def _recipe(name: str, kind: RecipeKind) -> Recipe:
 
 
 def _show_log() -> None:
-    """Print what training logs, above the bar: the handler of last resort looks up stderr, which the bar redirects."""
+    """Print what a run logs, above the bar: the handler of last resort looks up stderr, which the bar redirects."""
     for part in ("upres.training", "upres.data"):
         logging.getLogger(part).setLevel(logging.INFO)
     if logging.lastResort is not None:

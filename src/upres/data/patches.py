@@ -76,7 +76,7 @@ def _telling(pairs: _Pairs, total: int, scale: int) -> _Pairs:
     for done, pair in enumerate(pairs, 1):
         yield pair
         if time.monotonic() - told > _SECONDS_UNTOLD:
-            log.info("×%d: %d of %d pictures are ready", scale, done, total)
+            log.info("×%d: %d %% of the pictures are ready", scale, 100 * done // total)
             told = time.monotonic()
 
 

@@ -1,26 +1,21 @@
 """Checkpoints: whole, checked, and never only one.
 
-A file is the SHA-256 of what follows, then what `torch.save` wrote. The one before the newest is kept, in case the
-newest is damaged.
+A file is what `torch.save` wrote, behind its SHA-256. The one before the newest is kept, in case the newest is damaged.
 """
 
 from __future__ import annotations
 
-import hashlib
 import io
 import logging
-import os
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from upres.errors import DataError, OutputError
-from upres.files import remove_unfinished, whole_file
+from upres.files import read_checked, remove_unfinished, write_checked
 
 log = logging.getLogger(__name__)
-
-_DIGEST_BYTES = hashlib.sha256().digest_size
 
 
 def find(folder: Path) -> list[Path]:
@@ -38,11 +33,7 @@ def write(folder: Path, step: int, content: dict[str, Any]) -> None:
     torch.save(content, payload)
     before = find(folder)
     try:
-        with whole_file(folder / f"checkpoint-{step:09d}.pt") as temporary, temporary.open("wb") as file:
-            file.write(hashlib.sha256(payload.getbuffer()).digest())
-            file.write(payload.getbuffer())
-            file.flush()
-            os.fsync(file.fileno())
+        write_checked(folder / f"checkpoint-{step:09d}.pt", payload.getbuffer())
     except OutputError as error:
         kept = f"{before[0].name} is intact" if before else "there was none before it"
         raise OutputError(f"{error} The run stopped; {kept}.") from error
@@ -84,10 +75,7 @@ def _listed(paths: list[Path]) -> str:
 def _read(path: Path) -> dict[str, Any] | None:
     """A checkpoint's content; None if its checksum is wrong."""
     try:
-        content = path.read_bytes()
+        content = read_checked(path)
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); check it and try again.") from error
-    digest, payload = content[:_DIGEST_BYTES], content[_DIGEST_BYTES:]
-    if hashlib.sha256(payload).digest() != digest:
-        return None
-    return torch.load(io.BytesIO(payload), map_location="cpu", weights_only=True)
+    return None if content is None else torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)

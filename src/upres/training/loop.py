@@ -133,7 +133,7 @@ def train(
         DataError: too few or too small pictures, or no checkpoint is whole.
         OutputError: the disk is full; the last checkpoint is whole.
         Diverged: the loss is no longer finite; the last checkpoint is of before.
-        Interrupted: Ctrl-C or SIGTERM; a checkpoint of the step just done is there. Before the first one, Ctrl-C.
+        Interrupted: Ctrl-C or SIGTERM; a checkpoint of the step just done is there, unless it came before the first.
     """
     if devices < 1 or nodes < 1:
         raise UsageError(f"devices is {devices} and nodes {nodes}; each must be at least 1.")
@@ -152,6 +152,8 @@ def train(
         _train_on(fabric, recipe, data, out, validation, init, resume, compile, report_every, checkpoint_seconds, watch)
     except UpresError as error:
         failure = error
+    except KeyboardInterrupt:
+        failure = Interrupted(_stopped_at_once(recipe, out))
     if fabric.world_size > 1:
         # While its threads run, a process that ends may abort; where the network is freed after it, both wait for ever.
         if failure:
@@ -161,6 +163,14 @@ def train(
     if failure:
         raise failure
     return weights
+
+
+def _stopped_at_once(recipe: Recipe, out: Path) -> str:
+    """What is left of a run that was stopped outside its loop, or a second time before its step was done."""
+    if checkpoint.find(out):
+        return f"stopped; {out} holds the last checkpoint."
+    taught = f" What {recipe.teacher} has made of the pictures is kept." if recipe.teacher else ""
+    return f"stopped before the first checkpoint.{taught}"
 
 
 def _train_on(
@@ -211,23 +221,19 @@ def _train_on(
         saved = checkpoint.read_newest(out)
         _require_same_run(out, began=saved["origin"], asked=origin)
     training, held_out = (data, validation) if validation is not None else data.split(recipe.held_out)
-    try:
-        patches = {
-            scale: PatchSource(
-                training.planes,
-                scale=scale,
-                patch=recipe.patch * recipe.scale // scale,
-                degradation=recipe.degradation,
-                target=teaching.target_of(recipe, scale, fabric.device, out),
-                rescale=recipe.rescale,
-                device=fabric.device,
-                folder=out,
-            )
-            for scale in recipe.scales
-        }
-    except KeyboardInterrupt as stop:
-        kept = f" What {recipe.teacher} has made of them is kept." if recipe.teacher else ""
-        raise Interrupted(f"stopped while the training pictures were made ready.{kept}") from stop
+    patches = {
+        scale: PatchSource(
+            training.planes,
+            scale=scale,
+            patch=recipe.patch * recipe.scale // scale,
+            degradation=recipe.degradation,
+            target=teaching.target_of(recipe, scale, fabric.device, out),
+            rescale=recipe.rescale,
+            device=fabric.device,
+            folder=out,
+        )
+        for scale in recipe.scales
+    }
     progress = _Progress()
     if saved:
         progress, origin = _Progress(**saved["progress"]), saved["origin"]
@@ -331,7 +337,7 @@ def _train_on(
         # Last of what a run makes: by it one knows that it is finished.
         store.save(trained, metadata, out / f"{recipe.name}.safetensors")
         checkpoint.remove_all(out)
-        teaching.forget(out)
+        teaching.forget(recipe, out)
     fabric.barrier()
 
 
@@ -360,7 +366,7 @@ def finished_weights(recipe: Recipe, out: Path, *, resume: bool) -> Path | None:
             "--out trains elsewhere, and --init starts from these weights.",
         )
         checkpoint.remove_all(out)  # a kill may have come between
-        teaching.forget(out)
+        teaching.forget(recipe, out)
         return weights
     if not checkpoint.find(out):
         raise UsageError(f"{out}: no checkpoint to resume from; leave out --resume to start.")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import shutil
 from pathlib import Path
 
@@ -18,7 +17,8 @@ from numpy.typing import NDArray
 
 from upres.data.patches import Target
 from upres.errors import UsageError
-from upres.files import make_folder, whole_file
+from upres.evaluation import provenance
+from upres.files import make_folder, read_checked, remove_unfinished, write_checked
 from upres.images import colour
 from upres.inference import loading
 from upres.inference.engines import TorchEngine
@@ -28,7 +28,7 @@ from upres.weights import catalog, store
 
 log = logging.getLogger(__name__)
 
-_RESULTS = "taught"
+_RESULTS = ".taught"
 
 
 def require(recipe: Recipe) -> None:
@@ -77,8 +77,8 @@ def target_of(recipe: Recipe, scale: int, device: torch.device, out: Path) -> Ta
     """What is to be learned in place of a picture: its teacher's result, by the recipe's share, and the picture itself.
 
     A teacher that enlarges by more than `scale` has its result reduced; it runs on `device`, in float32. What it has
-    made once is kept in a folder in `out`, so that a run which is stopped does not lose it; `forget` removes it. None
-    where the recipe has no teacher.
+    made once is kept in a folder in `out`, so that a run which is stopped does not lose it, until `forget`. None where
+    the recipe has no teacher.
 
     Raises:
         UnknownModelError, ScaleError, WeightsError, UsageError: as of `find`.
@@ -95,32 +95,33 @@ def target_of(recipe: Recipe, scale: int, device: torch.device, out: Path) -> Ta
     enlarger = upscaler if own == scale else Reduced(upscaler, scale)
     results = out / _RESULTS
     make_folder(results)
-    settings = f"{digest(recipe)} {scale} {share}".encode()
+    remove_unfinished(results)
+    settings = f"{digest(recipe)} {scale} {share} {device.type} {provenance.commit()}".encode()
 
     def target(high: NDArray[np.uint8], low: NDArray[np.float32]) -> NDArray[np.uint8]:
-        content = b"".join((settings, high.tobytes(), low.tobytes()))
-        kept = results / f"{hashlib.sha256(content).hexdigest()[:32]}.npy"
+        key = hashlib.sha256(settings)
+        for plane in (high, low):
+            key.update(np.ascontiguousarray(plane).data)
+        kept = results / key.hexdigest()[:32]
         result = _read(kept, high.shape)
         if result is None:
             result = colour.to_uint8((1 - share) * high + share * 255.0 * enlarger.luma(low))
-            with whole_file(kept) as temporary, temporary.open("wb") as file:
-                np.save(file, result)
-                file.flush()
-                os.fsync(file.fileno())
+            write_checked(kept, result.tobytes())
         return result
 
     return target
 
 
-def forget(out: Path) -> None:
-    """Remove what a teacher made for a run."""
-    shutil.rmtree(out / _RESULTS, ignore_errors=True)
+def forget(recipe: Recipe, out: Path) -> None:
+    """Remove what a recipe's teacher made for a run."""
+    if recipe.teacher:
+        shutil.rmtree(out / _RESULTS, ignore_errors=True)
 
 
 def _read(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8] | None:
     """A result that was kept; None where there is none, or a damaged one."""
     try:
-        result = np.load(path)
-    except (OSError, EOFError, ValueError):
+        content = read_checked(path)
+    except OSError:
         return None
-    return result if (result.shape, result.dtype) == (shape, np.uint8) else None
+    return None if content is None else np.frombuffer(content, np.uint8).reshape(shape)
