@@ -80,7 +80,7 @@ class Diverged(UpresError):
 
 
 class Interrupted(UpresError):
-    """A run that was asked to stop; training kept a checkpoint of its last step, if it had begun."""
+    """A run that was asked to stop; training kept a checkpoint of its last step."""
 
 
 class MissingExtraError(UpresError, ImportError):

@@ -93,6 +93,10 @@ def main() -> None:
             stream.reconfigure(errors="backslashreplace")  # a terminal that lacks × is no reason to fail
     try:
         _app(sys.argv[1:])()
+    except SystemExit as end:
+        if isinstance(getattr(end.__context__, "__cause__", None), KeyboardInterrupt):  # Typer ends then without a word
+            print("upres: stopped.", file=sys.stderr)
+        raise
     except ModuleNotFoundError as error:
         package = (error.name or "").partition(".")[0]
         if package not in _TRAINING_PACKAGES:

@@ -118,7 +118,10 @@ def train(
         held_out_pictures, skipped = pack.open_data(validation)
         _print_skipped(skipped)
     if held_out_pictures is None:
-        pictures.split(chosen.held_out)  # says now, and not after a while, if there are too few
+        left, _ = pictures.split(chosen.held_out)  # says now, and not after a while, if there are too few
+        if len(left.planes) < chosen.held_out:
+            few = f"{len(left.planes)} of {len(pictures.planes)} pictures are left to learn from"
+            print(f"{few}; --held-out 1 leaves more.", file=sys.stderr)
     if dry_run:
         try:
             print(estimate.estimate(chosen, pictures, accelerator=device, compile=compile))
@@ -143,15 +146,16 @@ def train(
                 devices=devices,
                 nodes=nodes,
                 compile=compile,
+                report_every=max(1, min(50, chosen.steps // 20)),
                 watch=watch,
             )
-    except Interrupted as error:
+    except (Interrupted, KeyboardInterrupt) as stop:
         if not first_process:
-            raise typer.Exit(130) from error
+            raise typer.Exit(130) from None
         resuming = ["--resume"] if checkpoint.find(out) else []
         again = shlex.join(["upres", *(word for word in sys.argv[1:] if word != "--resume"), *resuming])
-        print(f"upres: {error} Go on with:\n{again}", file=sys.stderr)
-        raise typer.Exit(130) from error
+        print(f"upres: {str(stop) or _left_by(chosen, out)} Go on with:\n{again}", file=sys.stderr)
+        raise typer.Exit(130) from None
     if first_process:
         if data.is_dir():
             (out / _OWN_PACK).unlink(missing_ok=True)
@@ -239,6 +243,16 @@ def _recipe(name: str, kind: RecipeKind) -> Recipe:
     if not isinstance(recipe, Recipe):
         raise UsageError(f"{name}: sets no RECIPE; it must be an upres.training.recipe.Recipe.")
     return recipe
+
+
+def _left_by(recipe: Recipe, out: Path) -> str:
+    """What a run leaves that was stopped before its first step, or for a second time before a step was done."""
+    from upres.training import checkpoint
+
+    if checkpoint.find(out):
+        return f"stopped; {out} holds the last checkpoint."
+    taught = f" What {recipe.teacher} has made of the pictures is kept." if recipe.teacher else ""
+    return f"stopped before the first checkpoint.{taught}"
 
 
 def _show_log() -> None:

@@ -133,7 +133,7 @@ def train(
         DataError: too few or too small pictures, or no checkpoint is whole.
         OutputError: the disk is full; the last checkpoint is whole.
         Diverged: the loss is no longer finite; the last checkpoint is of before.
-        Interrupted: Ctrl-C or SIGTERM; a checkpoint of the step just done is there, unless it came before the first.
+        Interrupted: Ctrl-C or SIGTERM; a checkpoint of the step just done is there.
     """
     if devices < 1 or nodes < 1:
         raise UsageError(f"devices is {devices} and nodes {nodes}; each must be at least 1.")
@@ -152,8 +152,6 @@ def train(
         _train_on(fabric, recipe, data, out, validation, init, resume, compile, report_every, checkpoint_seconds, watch)
     except UpresError as error:
         failure = error
-    except KeyboardInterrupt:
-        failure = Interrupted(_stopped_at_once(recipe, out))
     if fabric.world_size > 1:
         # While its threads run, a process that ends may abort; where the network is freed after it, both wait for ever.
         if failure:
@@ -163,14 +161,6 @@ def train(
     if failure:
         raise failure
     return weights
-
-
-def _stopped_at_once(recipe: Recipe, out: Path) -> str:
-    """What is left of a run that was stopped outside its loop, or a second time before its step was done."""
-    if checkpoint.find(out):
-        return f"stopped; {out} holds the last checkpoint."
-    taught = f" What {recipe.teacher} has made of the pictures is kept." if recipe.teacher else ""
-    return f"stopped before the first checkpoint.{taught}"
 
 
 def _train_on(
@@ -241,6 +231,9 @@ def _train_on(
         network.load_state_dict(saved["network"])
         ema.load_state_dict(saved["ema"])
         optimizer.load_state_dict(saved["optimizer"])
+        log.info("going on from step %d", progress.step)
+    if compile:
+        log.info("the first steps wait for torch.compile")
 
     def keep() -> None:
         if fabric.is_global_zero:
