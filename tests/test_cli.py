@@ -22,6 +22,7 @@ import typer
 
 import upres
 from upres import cli
+from upres.data.pack import Pack, write_pack
 from upres.evaluation import page
 from upres.images import io
 from upres.images.io import Picture
@@ -350,6 +351,31 @@ def test_training_without_its_packages_names_their_install(package, tmp_path):
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, timeout=60)
     assert done.returncode == 1
     assert done.stderr == f"upres: this needs {package}, which is not installed; run: pip install 'upres[train]'\n"
+
+
+def test_a_call_that_is_stopped_anywhere_says_so():
+    code = """
+import sys, typer
+from upres import cli
+def stopped():
+    raise KeyboardInterrupt
+app = typer.Typer()
+app.command()(stopped)
+cli._app = lambda arguments: app
+sys.argv = ["upres"]
+cli.main()
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr.strip()) == (130, "upres: stopped.")
+
+
+def test_a_folder_of_few_pictures_is_warned_of(tmp_path, photo):
+    planes = tuple(np.ascontiguousarray(photo[y : y + 80, :80, 1]) for y in range(9))
+    write_pack(Pack(tuple("abcdefghi"), planes, digest="cat"), tmp_path / "cat.pack")
+    call = ["train", "fsrcnn-s", "--no-compile", "--dry-run", "--data", tmp_path / "cat.pack"]
+    warning = "pictures are left to learn from; --held-out 1 leaves more."
+    assert upres_(*call).stderr == f"1 of 9 {warning}\n"
+    assert warning not in upres_(*call, "--held-out", 4).stderr
 
 
 def test_help_ends_with_calls_that_are_right():
