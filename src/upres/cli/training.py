@@ -118,9 +118,10 @@ def train(
         held_out_pictures, skipped = pack.open_data(validation)
         _print_skipped(skipped)
     if held_out_pictures is None:
-        left, _ = pictures.split(chosen.held_out)  # says now, and not after a while, if there are too few
-        if len(left.planes) < chosen.held_out:
-            few = f"{len(left.planes)} of {len(pictures.planes)} pictures are left to learn from"
+        pictures.split(chosen.held_out)  # says now, and not after a while, if there are too few
+        learned_from = len(pictures.planes) - chosen.held_out
+        if learned_from < chosen.held_out:
+            few = f"{learned_from} of {len(pictures.planes)} pictures are left to learn from"
             print(f"{few}; --held-out 1 leaves more.", file=sys.stderr)
     if dry_run:
         try:
@@ -152,9 +153,16 @@ def train(
     except (Interrupted, KeyboardInterrupt) as stop:
         if not first_process:
             raise typer.Exit(130) from None
-        resuming = ["--resume"] if checkpoint.find(out) else []
-        again = shlex.join(["upres", *(word for word in sys.argv[1:] if word != "--resume"), *resuming])
-        print(f"upres: {str(stop) or _left_by(chosen, out)} Go on with:\n{again}", file=sys.stderr)
+        kept = bool(checkpoint.find(out))
+        again = shlex.join(["upres", *(word for word in sys.argv[1:] if word != "--resume"), *["--resume"] * kept])
+        if isinstance(stop, Interrupted):
+            left = str(stop)
+        elif kept:
+            left = f"stopped; {out} holds the last checkpoint."
+        else:
+            taught = f" What {chosen.teacher} has made of the pictures is kept." if chosen.teacher else ""
+            left = f"stopped before the first checkpoint.{taught}"
+        print(f"upres: {left} Go on with:\n{again}", file=sys.stderr)
         raise typer.Exit(130) from None
     if first_process:
         if data.is_dir():
@@ -243,16 +251,6 @@ def _recipe(name: str, kind: RecipeKind) -> Recipe:
     if not isinstance(recipe, Recipe):
         raise UsageError(f"{name}: sets no RECIPE; it must be an upres.training.recipe.Recipe.")
     return recipe
-
-
-def _left_by(recipe: Recipe, out: Path) -> str:
-    """What a run leaves that was stopped before its first step, or for a second time before a step was done."""
-    from upres.training import checkpoint
-
-    if checkpoint.find(out):
-        return f"stopped; {out} holds the last checkpoint."
-    taught = f" What {recipe.teacher} has made of the pictures is kept." if recipe.teacher else ""
-    return f"stopped before the first checkpoint.{taught}"
 
 
 def _show_log() -> None:
