@@ -85,8 +85,9 @@ def test_four_hundred_steps_beat_bicubic_on_a_held_out_picture(tmp_path, pack):
 
 @pytest.mark.parametrize("stop_after", [8, 16])
 @pytest.mark.parametrize("settle", [6, 16])
-def test_an_interrupted_run_ends_as_one_left_alone(tmp_path, pack, stop_after, settle):
-    recipe = replace(RECIPE, settle=settle)
+@pytest.mark.parametrize("expansion", [0, 2])
+def test_an_interrupted_run_ends_as_one_left_alone(tmp_path, pack, stop_after, settle, expansion):
+    recipe = replace(RECIPE, settle=settle, expansion=expansion)
     alone = tensors(run(recipe, pack, tmp_path / "alone"))
 
     def stop(report):
@@ -136,15 +137,17 @@ def test_seed_decides(tmp_path, pack):
     assert not torch.equal(one["feature.0.weight"], other["feature.0.weight"])
 
 
-def test_settling_leaves_rounded_weights_and_trained_biases(tmp_path, pack):
-    settled = tensors(run(RECIPE, pack, tmp_path / "settled"))
+@pytest.mark.parametrize("expansion", [0, 2])
+def test_settling_leaves_rounded_weights_and_trained_biases(tmp_path, pack, expansion):
+    recipe = replace(RECIPE, expansion=expansion)
+    settled = tensors(run(recipe, pack, tmp_path / "settled"))
     weights = {k: v for k, v in settled.items() if v.ndim == 4}
     assert weights
     assert all(torch.equal(v, v.bfloat16().float()) for v in weights.values())
-    without = tensors(run(replace(RECIPE, settle=0), pack, tmp_path / "without"))
+    without = tensors(run(replace(recipe, settle=0), pack, tmp_path / "without"))
     assert not all(torch.equal(v, v.bfloat16().float()) for v in without.values() if v.ndim == 4)
     # The rounded weights are the running mean of the same steps.
-    before = tensors(run(replace(RECIPE, steps=18, settle=0, validate_every=18), pack, tmp_path / "before"))
+    before = tensors(run(replace(recipe, steps=18, settle=0, validate_every=18), pack, tmp_path / "before"))
     for name, value in weights.items():
         assert torch.equal(value, before[name].bfloat16().half().float()), name
     assert any(not torch.equal(settled[k], before[k]) for k, v in settled.items() if v.ndim < 4)
@@ -241,8 +244,9 @@ def test_a_pyramid_trains_too(tmp_path, pack, scale):
     assert run(recipe, pack, tmp_path).exists()
 
 
-def test_last_layer_can_be_slower(tmp_path, pack):
-    recipe = replace(RECIPE, last_layer="up", last_layer_rate=1e-9, settle=0)
+@pytest.mark.parametrize("expansion", [0, 2])
+def test_last_layer_can_be_slower(tmp_path, pack, expansion):
+    recipe = replace(RECIPE, last_layer="up", last_layer_rate=1e-9, settle=0, expansion=expansion)
     torch.manual_seed(recipe.seed)
     start = NETWORKS["fsrcnn"](scale=2, **recipe.arguments)
     start.start_as_interpolation()

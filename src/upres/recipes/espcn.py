@@ -29,6 +29,7 @@ RECIPE = Recipe(
     patch=32,
     optimizer="soap",
     learning_rate=3e-3,
+    expansion=4,
     loss="charbonnier",
     settle=1_000,
     rescale=(1.0, 0.8, 0.6),

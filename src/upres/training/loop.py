@@ -40,6 +40,7 @@ from upres.inference.upscaler import Bicubic, Upscaler
 from upres.networks import NETWORKS, SCALE_LAYERS, SUPERVISES_RECURSIONS, Network, Recursive
 from upres.networks.widening import can_widen, widen
 from upres.training import checkpoint, plots, teaching, winograd
+from upres.training.factors import Factors
 from upres.training.losses import LOSSES
 from upres.training.recipe import Precision, Recipe
 from upres.training.watching import Journal, Report, remove_samples, save_samples, telling_crop
@@ -192,7 +193,8 @@ def _train_on(
     if fabric.device.type == "cpu" and recipe.precision == "f32":
         winograd.use_in_wide_layers(all_outputs)
     ema = AveragedModel(network, multi_avg_fn=_running_mean(recipe.ema))
-    optimizer = _optimizer(network, recipe)
+    factors = Factors(network, recipe.expansion)
+    optimizer = _optimizer(network, factors, recipe)
     if compile is None:
         compile = any(map(shutil.which, ("c++", "g++", "clang++", "cl")))
     compiled = cast(nn.Module, torch.compile(all_outputs, dynamic=False)) if compile else all_outputs
@@ -230,6 +232,7 @@ def _train_on(
         _grow(recipe.recursions_at(max(0, progress.step - 1)), network, ema.module, *all_outputs.others.values())
         network.load_state_dict(saved["network"])
         ema.load_state_dict(saved["ema"])
+        factors.load_state_dict(saved.get("factors", {}))
         optimizer.load_state_dict(saved["optimizer"])
         log.info("going on from step %d", progress.step)
     if compile:
@@ -237,7 +240,7 @@ def _train_on(
 
     def keep() -> None:
         if fabric.is_global_zero:
-            states = {"network": network, "ema": ema, "optimizer": optimizer}
+            states = {"network": network, "ema": ema, "factors": factors, "optimizer": optimizer}
             content: dict[str, Any] = {name: part.state_dict() for name, part in states.items()}
             checkpoint.write(out, progress.step, content | {"progress": asdict(progress), "origin": origin})
 
@@ -269,11 +272,14 @@ def _train_on(
             loss = _loss(predictions, high, recipe, step)
             optimizer.zero_grad()
             fabric.backward(loss)
+            factors.take_gradients()
             if recipe.clip < math.inf:
                 fabric.clip_gradients(model, optimizer, max_norm=recipe.clip, error_if_nonfinite=False)
             if recipe.clip_by_rate < math.inf:
                 fabric.clip_gradients(model, optimizer, clip_val=recipe.clip_by_rate / rate)
             optimizer.step()
+            if not settling:
+                factors.multiply_out()
             ema.update_parameters(network)
 
             losses.append(loss.detach())
@@ -400,8 +406,8 @@ def _fabric(recipe: Recipe, accelerator: str, devices: int, nodes: int) -> Fabri
     return fabric
 
 
-def _optimizer(network: Network, recipe: Recipe) -> torch.optim.Optimizer:
-    groups = _parameter_groups(network, recipe)
+def _optimizer(network: Network, factors: Factors, recipe: Recipe) -> torch.optim.Optimizer:
+    groups = _parameter_groups(network, factors, recipe)
     match recipe.optimizer:
         case "adam":
             return torch.optim.Adam(groups, lr=recipe.learning_rate, fused=True)
@@ -511,7 +517,7 @@ def _take(network: Network, init: Sequence[Path]) -> str:
     return f"{named}: {taken}"
 
 
-def _parameter_groups(network: Network, recipe: Recipe) -> list[dict[str, Any]]:
+def _parameter_groups(network: Network, factors: Factors, recipe: Recipe) -> list[dict[str, Any]]:
     """Parameters by the factor on their rate and by whether they are convolutions' weights."""
     groups: dict[tuple[float, bool], list[nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
@@ -519,7 +525,7 @@ def _parameter_groups(network: Network, recipe: Recipe) -> list[dict[str, Any]]:
         is_weight = parameter.ndim == 4
         is_bias_or_slope = not is_weight and "." in name  # of a layer, not the network's own
         factor = (recipe.last_layer_rate if is_last else 1.0) * (recipe.bias_rate if is_bias_or_slope else 1.0)
-        groups.setdefault((factor, is_weight), []).append(parameter)
+        groups.setdefault((factor, is_weight), []).extend(factors.trained_for(parameter))
     return [
         {"params": parameters, "rate_factor": factor, "is_weight": is_weight}
         for (factor, is_weight), parameters in groups.items()

@@ -63,6 +63,8 @@ class Recipe:
         bias_rate: factor on the rate of biases and slopes. Adam and SOAP move a bias as far as a weight, though a
             feature changes by the sum over many weights: at the full rate the biases of a ReLU network soon cut
             features off that never come back.
+        expansion: each convolution's weights are trained as the product of two matrices, whose inner side is this many
+            times their first one, and 32 at least (`upres.training.factors`). 0 trains them as they are.
 
         loss: name in `upres.training.losses.LOSSES`.
         recursion_loss: α, the share of the single recursions' losses in DRCN's; the rest is the final output's. It
@@ -117,6 +119,7 @@ class Recipe:
     last_layer: str = ""
     last_layer_rate: float = 1.0
     bias_rate: float = 1.0
+    expansion: int = 0
 
     loss: str = "l1"
     recursion_loss: float = 0.0
@@ -150,7 +153,7 @@ class Recipe:
         )
         for name in counts:
             self._require(name, getattr(self, name) >= 1, "at least 1")
-        for name in ("held_out", "warmup", "seed", "settle", "weight_decay", "least_rate"):
+        for name in ("held_out", "warmup", "seed", "settle", "weight_decay", "least_rate", "expansion"):
             self._require(name, getattr(self, name) >= 0, "at least 0")
         for name in ("learning_rate", "clip", "clip_by_rate", "last_layer_rate", "bias_rate"):
             self._require(name, getattr(self, name) > 0, "above 0")
