@@ -27,7 +27,7 @@ SINGLE_SCALE = f"""
 from upres.training.recipe import Recipe
 RECIPE = Recipe(
     network="espcn", scale=2, arguments={{"residual": True}}, steps={STEPS}, batch=4, patch=6, warmup=4, held_out=1,
-    validate_every=10, precision="f32", optimizer="sgd", learning_rate=1e-1,
+    validate_every=10, precision="f32", optimizer="sgd", learning_rate=1e-1, expansion=2,
 )
 """
 
@@ -100,7 +100,7 @@ def test_two_processes_follow_the_curve_of_one_with_twice_the_batch_each(folder)
         assert (folder / name / "drrn.onnx").exists()
 
 
-def test_two_processes_share_a_network_of_a_single_buffer(folder):
+def test_two_processes_share_a_network_of_a_single_buffer_and_its_factors(folder):
     (folder / "recipe.py").write_text(SINGLE_SCALE)
     finish(start(folder, "one"))
     finish(start(folder, "two", "--devices", "2"))
