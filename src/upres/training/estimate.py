@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import sys
 import tempfile
 import time
@@ -52,16 +53,23 @@ class Estimate:
         r = self.recipe
         uncounted = f"validation{' and its teacher' * bool(r.teacher)} not counted"
         without = " without its teacher" * bool(r.teacher)
-        hours, minutes = divmod(round(self.seconds / 60), 60)
+        rate = self.flops * self.steps_per_second / 1e9
         return "\n".join(
             [
                 f"{r.model} ×{', ×'.join(map(str, r.scales))}: {self.parameters:,} parameters",
                 f"a step: {r.batch} patches of {r.patch}×{r.patch}, {self.flops / 1e9:.2f} GFLOP in {r.precision}",
-                f"pace: {self.steps_per_second:.2f} steps/s, {self.flops * self.steps_per_second / 1e9:.0f} GFLOP/s",
+                f"pace: {self.steps_per_second:.2f} steps/s, {rate:.{0 if rate >= 10 else 2}f} GFLOP/s",
                 f"memory: {self.memory / 2**20:.0f} MiB{without}" if self.memory else "memory: unknown",
-                f"{r.steps} steps: about {hours} h {minutes} min, {uncounted}",
+                f"{r.steps} steps: about {_spelled(self.seconds)}, {uncounted}",
             ]
         )
+
+
+def _spelled(seconds: float) -> str:
+    if seconds < 90:
+        return f"{math.ceil(seconds)} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min"
 
 
 class _Enough(Exception):
