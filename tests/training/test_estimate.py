@@ -20,4 +20,4 @@ def test_a_run_of_any_length_is_spelled_out(seconds, spelled):
 def test_a_slow_pace_is_not_called_none():
     recipe = Recipe(network="espcn", scale=2, steps=100)
     estimate = Estimate(recipe, parameters=1, flops=10**7, memory=None, steps_per_second=20)
-    assert "20.00 steps/s, 0.20 GFLOP/s" in str(estimate)
+    assert "pace: 20 steps/s, 0.2 GFLOP/s" in str(estimate)

@@ -30,7 +30,9 @@ def test_starts_as_the_weights_are(name):
 @pytest.mark.parametrize("name", ["fsrcnn", "srcnn", "drrn"])
 def test_gradients_are_those_of_the_product(name):
     network, low, high = a_network(name)
+    network.to(memory_format=torch.channels_last)  # as the loop does
     factors = Factors(network, 3)
+    assert all(p.is_contiguous() for p in factors.parameters())
     with torch.no_grad():  # a start at the identity would hide a factor's transpose
         for second in factors.seconds:
             second += 0.1 * torch.randn_like(second)

@@ -487,7 +487,7 @@ def test_what_cannot_be_drawn_does_not_cost_the_weights(tmp_path, pack, caplog):
 
 def test_a_compiled_run_resumes_exactly_too(tmp_path, pack):
     recipe = replace(DRRN, arguments={"units": 2, "channels": 4, "batch_norm": False}, growth=((0, 1), (4, 2)))
-    recipe = replace(recipe, more_scales=(4,), steps=10, warmup=2, validate_every=2)
+    recipe = replace(recipe, more_scales=(4,), steps=10, warmup=2, validate_every=2, optimizer="soap", expansion=2)
 
     def compiled(out, **options):
         return loop.train(recipe, pack, out, accelerator="cpu", compile=True, **options)
@@ -538,7 +538,7 @@ def test_pictures_in_another_order_do_not_go_on_with_a_run(tmp_path, pack, monke
 def test_fields_that_a_finished_recipe_had_not_yet_have_their_defaults(tmp_path, pack):
     weights = run(RECIPE, pack, tmp_path)
     network, metadata = store.load(weights)
-    for name in ("growth", "more_scales", "bias_rate"):
+    for name in ("growth", "more_scales", "bias_rate", "expansion"):
         metadata.recipe.pop(name)
     store.save(network, metadata, weights)
     assert run(RECIPE, pack, tmp_path, resume=True) == weights

@@ -10,6 +10,7 @@ from upres import recipes
 from upres.errors import UsageError
 from upres.networks import NETWORKS
 from upres.recipes import PAPER_RECIPES, RECIPES, SMALL_RECIPES
+from upres.training.factors import Factors
 from upres.training.loop import _parameter_groups
 from upres.training.recipe import Recipe
 
@@ -159,11 +160,17 @@ def test_networks_that_enlarge_first_keep_the_side_of_their_patches():
     assert PAPER_RECIPES["espcn"].at_scale(4).patch == 17
 
 
-def test_rates_of_weights_biases_and_what_a_network_has_beside_its_layers():
+@pytest.mark.parametrize("expansion", [0, 2])
+def test_rates_of_weights_biases_and_what_a_network_has_beside_its_layers(expansion):
     recipe = replace(RECIPES["drcn"], bias_rate=0.05, last_layer="ensemble", last_layer_rate=4.0)
-    network = NETWORKS["drcn"](scale=2)
-    rates = {id(p): group["rate_factor"] for group in _parameter_groups(network, recipe) for p in group["params"]}
-    named = {name: rates[id(parameter)] for name, parameter in network.named_parameters()}
+    network = NETWORKS["drcn"](scale=2, channels=4)
+    factors = Factors(network, expansion)
+    groups = _parameter_groups(network, factors, recipe)
+    rates = {id(p): group["rate_factor"] for group in groups for p in group["params"]}
+    trained = {name: factors.trained_for(p) for name, p in network.named_parameters()}
+    assert len(rates) == sum(map(len, trained.values()))
+    named = {name: rates[id(first)] for name, (first, *_) in trained.items()}
+    assert all(rates[id(p)] == named[name] for name, parts in trained.items() for p in parts)
     assert named.pop("ensemble") == 4.0
     assert {rate for name, rate in named.items() if name.endswith("weight")} == {1.0}
     assert {rate for name, rate in named.items() if name.endswith("bias")} == {0.05}

@@ -34,13 +34,12 @@ RECIPE = Recipe(
     optimizer="soap",
     learning_rate=3e-3,
     bias_rate=0.05,
-    expansion=4,
     loss="charbonnier",
     settle=300,
     rescale=(1.0, 0.8, 0.6),
 )
 
-SMALL = replace(RECIPE, variant="915", expansion=0, arguments={"kernel_sizes": (9, 1, 5), "residual": True})
+SMALL = replace(RECIPE, variant="915", arguments={"kernel_sizes": (9, 1, 5), "residual": True})
 
 PAPER = Recipe(
     network="srcnn",

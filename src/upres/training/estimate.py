@@ -29,7 +29,7 @@ class Estimate:
 
     Attributes:
         recipe: what would be run.
-        parameters: all that are trained, biases included.
+        parameters: the network's, biases included.
         flops: floating-point operations of a step, forward and backward; a multiplication and an addition are two.
         memory: greatest use in bytes: of the device's memory on CUDA, else of the process; None where unknown. Without
             a teacher, which enlarges whole pictures.
@@ -58,7 +58,7 @@ class Estimate:
             [
                 f"{r.model} ×{', ×'.join(map(str, r.scales))}: {self.parameters:,} parameters",
                 f"a step: {r.batch} patches of {r.patch}×{r.patch}, {self.flops / 1e9:.2f} GFLOP in {r.precision}",
-                f"pace: {self.steps_per_second:.2f} steps/s, {rate:.{0 if rate >= 10 else 2}f} GFLOP/s",
+                f"pace: {self.steps_per_second:.3g} steps/s, {rate:.3g} GFLOP/s",
                 f"memory: {self.memory / 2**20:.0f} MiB{without}" if self.memory else "memory: unknown",
                 f"{r.steps} steps: about {_spelled(self.seconds)}, {uncounted}",
             ]

@@ -1,9 +1,9 @@
 """Linear over-parameterisation: a convolution's weights trained as a product of two matrices.
 
-The product is the convolution, so the network stays the same, and costs the same; what differs is the way that the
-optimizer takes to it (Arora 2018, arXiv 1802.06509). SESR trains its "collapsible linear blocks" so (Bhardwaj 2021,
-arXiv 2103.09404), with a k×k convolution to many channels and a 1×1 one behind it, multiplied out once training is
-over. Here they are multiplied out at every step, which costs next to nothing beside the convolutions.
+The product is the convolution, so the network stays the same, and costs the same to run; what differs is the way that
+the optimizer takes to it (Arora 2018, arXiv 1802.06509). SESR trains its "collapsible linear blocks" so (Bhardwaj 2021,
+arXiv 2103.09404): a k×k convolution to many channels and a 1×1 one behind it, multiplied out at every step. Products
+cost next to nothing beside the convolutions; SOAP takes three to four times as long, for the matrices are larger.
 """
 
 from __future__ import annotations
@@ -16,15 +16,16 @@ from torch import nn
 
 from upres.networks import Network
 
-_LEAST_INNER = 32  # else a last layer, of one channel, would gain but a factor
+_LEAST_INNER = 32  # of a last layer, which may have one channel
 
 
 class Factors(nn.Module):
     """Of each convolution's weights: `second`, `(n, inner)`, and `first`, `(inner, ...)`, whose product they are.
 
     At the start the product is what the weights are then: the first n rows of `first`, behind an identity; the further
-    rows are drawn as He does (arXiv 1502.01852), and do not count yet. The weights themselves are no longer for an
-    optimizer to change: `take_gradients` before its step, `multiply_out` behind it.
+    rows are drawn as He does (arXiv 1502.01852), and do not count yet. n is the weights' first side: the channels out,
+    or, of a transposed convolution, those in. The weights themselves are no longer for an optimizer to change:
+    `take_gradients` before its step, `multiply_out` behind it.
 
     Args:
         network: whose weights are trained, on the device where they will be.
@@ -34,13 +35,13 @@ class Factors(nn.Module):
     def __init__(self, network: Network, expansion: int) -> None:
         super().__init__()
         weights = [p for p in network.parameters() if p.ndim == 4] if expansion else []
-        self._weights = dict(enumerate(weights))  # a dict, so that they are not parameters of this module too
+        self._weights = weights  # in a list, they are not parameters of this module too
         self.firsts, self.seconds = nn.ParameterList(), nn.ParameterList()
         for weight in weights:
             n, *shape = weight.shape
             inner = max(expansion * n, _LEAST_INNER)
             drawn = torch.randn(inner - n, *shape) * math.sqrt(2 / math.prod(shape))
-            self.firsts.append(nn.Parameter(torch.cat([weight.detach(), drawn.to(weight.device)])))
+            self.firsts.append(nn.Parameter(torch.cat([weight.detach(), drawn.to(weight.device)]).contiguous()))
             self.seconds.append(nn.Parameter(torch.eye(n, inner, device=weight.device)))
 
     def trained_for(self, parameter: nn.Parameter) -> list[nn.Parameter]:
@@ -69,5 +70,5 @@ class Factors(nn.Module):
             weight.copy_((second @ first.flatten(1)).view_as(weight))
 
     def _all(self) -> list[tuple[nn.Parameter, nn.Parameter, nn.Parameter]]:
-        triples = zip(self._weights.values(), self.firsts, self.seconds, strict=True)
+        triples = zip(self._weights, self.firsts, self.seconds, strict=True)
         return cast(list[tuple[nn.Parameter, nn.Parameter, nn.Parameter]], list(triples))

@@ -199,6 +199,7 @@ def _train_on(
         compile = any(map(shutil.which, ("c++", "g++", "clang++", "cl")))
     compiled = cast(nn.Module, torch.compile(all_outputs, dynamic=False)) if compile else all_outputs
     model, optimizer = fabric.setup(compiled, optimizer)
+    factors.load_state_dict(fabric.broadcast(factors.state_dict()))  # processors differ in what a seed draws
     origin: dict[str, Any] = {
         "recipe": asdict(recipe),
         "data": data.digest,
@@ -403,6 +404,7 @@ def _fabric(recipe: Recipe, accelerator: str, devices: int, nodes: int) -> Fabri
     fabric.launch()
     if fabric.device.type == "cuda":
         torch.backends.cudnn.allow_tf32 = False  # float32 is meant where a recipe says so
+        torch.backends.cuda.matmul.allow_tf32 = False
     return fabric
 
 

@@ -64,7 +64,8 @@ class Recipe:
             feature changes by the sum over many weights: at the full rate the biases of a ReLU network soon cut
             features off that never come back.
         expansion: each convolution's weights are trained as the product of two matrices, whose inner side is this many
-            times their first one, and 32 at least (`upres.training.factors`). 0 trains them as they are.
+            times the weights' first side, and 32 at least (`upres.training.factors`). Clipping and weight decay are
+            then the matrices'. 0 trains the weights themselves.
 
         loss: name in `upres.training.losses.LOSSES`.
         recursion_loss: α, the share of the single recursions' losses in DRCN's; the rest is the final output's. It
