@@ -28,7 +28,7 @@ RUN = [
 # What the first release promises on Set5, in dB.
 LEAST = {
     ("espcn", 2): 36.65,
-    ("espcn", 3): 33.0,
+    ("espcn", 3): 33.12,
     ("espcn", 4): 30.7,
     ("fsrcnn", 2): 37.00,
     ("fsrcnn", 3): 33.16,
