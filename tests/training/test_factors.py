@@ -40,23 +40,17 @@ def test_gradients_are_those_of_the_product(name):
     (network(low) - high).square().mean().backward()
     factors.take_gradients()
     assert all(p.grad is None for p in network.parameters() if p.ndim == 4)
-    ours = [
-        (first.grad.clone(), second.grad.clone()) for first, second in zip(factors.firsts, factors.seconds, strict=True)
-    ]
 
-    named = {k: p for k, p in network.named_parameters() if p.ndim == 4}
-    given = [
-        (first.detach().clone(), second.detach().clone())
-        for first, second in zip(factors.firsts, factors.seconds, strict=True)
-    ]
-    leaves = [tuple(part.requires_grad_() for part in pair) for pair in given]
+    pairs = list(zip(factors.firsts, factors.seconds, strict=True))
+    leaves = [[part.detach().clone().requires_grad_() for part in pair] for pair in pairs]
+    named = [k for k, p in network.named_parameters() if p.ndim == 4]
     products = {
         k: torch.einsum("nm,m...->n...", second, first) for k, (first, second) in zip(named, leaves, strict=True)
     }
     (functional_call(network, products, low) - high).square().mean().backward()
-    for pair, leaf_pair in zip(ours, leaves, strict=True):
-        for gradient, leaf in zip(pair, leaf_pair, strict=True):
-            torch.testing.assert_close(gradient, leaf.grad)
+    for pair, leaf_pair in zip(pairs, leaves, strict=True):
+        for part, leaf in zip(pair, leaf_pair, strict=True):
+            torch.testing.assert_close(part.grad, leaf.grad)
 
 
 def test_a_weight_without_a_gradient_gives_its_factors_none():
