@@ -17,7 +17,14 @@ def test_a_run_of_any_length_is_spelled_out(seconds, spelled):
     assert spelled in str(estimate)
 
 
-def test_a_slow_pace_is_not_called_none():
+@pytest.mark.parametrize(
+    ("flops", "pace", "said"),
+    [
+        (10**7, 20, "pace: 20 steps/s, 0.2 GFLOP/s"),
+        (10**12, 0.00123, "pace: 0.00123 steps/s, 1.23 GFLOP/s"),
+        (10**12, 123.4, "pace: 123 steps/s, 123400 GFLOP/s"),
+    ],
+)
+def test_a_pace_of_any_size_is_said_in_plain_digits(flops, pace, said):
     recipe = Recipe(network="espcn", scale=2, steps=100)
-    estimate = Estimate(recipe, parameters=1, flops=10**7, memory=None, steps_per_second=20)
-    assert "pace: 20 steps/s, 0.2 GFLOP/s" in str(estimate)
+    assert said in str(Estimate(recipe, parameters=1, flops=flops, memory=None, steps_per_second=pace))

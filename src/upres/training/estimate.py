@@ -58,11 +58,15 @@ class Estimate:
             [
                 f"{r.model} ×{', ×'.join(map(str, r.scales))}: {self.parameters:,} parameters",
                 f"a step: {r.batch} patches of {r.patch}×{r.patch}, {self.flops / 1e9:.2f} GFLOP in {r.precision}",
-                f"pace: {self.steps_per_second:.3g} steps/s, {rate:.3g} GFLOP/s",
+                f"pace: {_short(self.steps_per_second)} steps/s, {_short(rate)} GFLOP/s",
                 f"memory: {self.memory / 2**20:.0f} MiB{without}" if self.memory else "memory: unknown",
                 f"{r.steps} steps: about {_spelled(self.seconds)}, {uncounted}",
             ]
         )
+
+
+def _short(number: float) -> str:
+    return f"{number:.0f}" if number >= 100 else f"{number:.3g}"
 
 
 def _spelled(seconds: float) -> str:
