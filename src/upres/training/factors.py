@@ -34,10 +34,10 @@ class Factors(nn.Module):
 
     def __init__(self, network: Network, expansion: int) -> None:
         super().__init__()
-        weights = [p for p in network.parameters() if p.ndim == 4] if expansion else []
-        self._weights = weights  # in a list, they are not parameters of this module too
+        # In a list, they are not parameters of this module too.
+        self._weights = [p for p in network.parameters() if p.ndim == 4] if expansion else []
         self.firsts, self.seconds = nn.ParameterList(), nn.ParameterList()
-        for weight in weights:
+        for weight in self._weights:
             n, *shape = weight.shape
             inner = max(expansion * n, _LEAST_INNER)
             drawn = torch.randn(inner - n, *shape) * math.sqrt(2 / math.prod(shape))
