@@ -40,7 +40,9 @@ RECIPE = Recipe(
     rescale=(1.0, 0.8, 0.6),
 )
 
-SMALL = replace(RECIPE, variant="915", arguments={"kernel_sizes": (9, 1, 5), "residual": True}, steps=20_000, expansion=0)
+SMALL = replace(
+    RECIPE, variant="915", arguments={"kernel_sizes": (9, 1, 5), "residual": True}, steps=20_000, expansion=0
+)
 
 PAPER = Recipe(
     network="srcnn",
