@@ -31,12 +31,13 @@ RECIPE = Recipe(
     patch=32,
     optimizer="soap",
     learning_rate=3e-3,
+    expansion=4,
     loss="charbonnier",
     settle=1_000,
     rescale=(1.0, 0.8, 0.6),
 )
 
-SMALL = replace(RECIPE, variant="s", arguments={"d": 32, "s": 5, "m": 1, "residual": True})
+SMALL = replace(RECIPE, variant="s", arguments={"d": 32, "s": 5, "m": 1, "residual": True}, expansion=0)
 
 PAPER = Recipe(
     network="fsrcnn",
