@@ -47,7 +47,7 @@ def publish(weights: Path, test_sets: Path, sets: list[str], scores: Path | None
         for dataset in sets:
             score = evaluate(load(onnx, scale, precision="f32"), test_sets / dataset, scale, model=metadata.model)
             assert score.ssim is not None
-            results[scale][dataset] = [round(score.psnr, 4), round(score.ssim, 4)]
+            results[scale][dataset] = [round(score.psnr, 6), round(score.ssim, 8)]
     write(network, replace(metadata, results=results), target)
     about = read_metadata(onnx)
     return [
@@ -99,7 +99,7 @@ def stored_scores(name: str, scores: Path) -> dict[int, dict[str, list[float]]]:
     results: dict[int, dict[str, list[float]]] = {}
     for evaluation in json.loads(scores.read_text())["evaluations"]:
         if (evaluation["model"], evaluation["protocol"], evaluation["precision"]) == (name, "paper", "f32"):
-            score = [round(evaluation[measure], 4) for measure in ("psnr", "ssim")]
+            score = [evaluation["psnr"], evaluation["ssim"]]
             results.setdefault(evaluation["scale"], {})[evaluation["dataset"]] = score
     return results
 

@@ -14,6 +14,7 @@ import upres
 from upres.errors import ScaleError, UnknownModelError
 from upres.evaluation.protocol import score
 from upres.evaluation.report import evaluate
+from upres.evaluation.tables import cell
 from upres.images import io
 from upres.inference.runtime import has_bf16, has_int8
 from upres.networks import enlarges_first
@@ -93,8 +94,12 @@ def stored_scores(record):
 
 @pytest.mark.parametrize("record", RECORDS)
 def test_the_records_scores_are_those_of_the_table(record):
-    stored = {dataset: (round(e["psnr"], 4), round(e["ssim"], 4)) for dataset, e in stored_scores(record).items()}
-    assert record.results == stored
+    stored = stored_scores(record)
+    assert record.results.keys() == stored.keys()
+    for dataset, stated in record.results.items():
+        of_table = stored[dataset]["psnr"], stored[dataset]["ssim"]
+        assert stated == pytest.approx(of_table, rel=0, abs=5e-5)
+        assert cell(*stated) == cell(*of_table)
 
 
 @pytest.mark.parametrize("record", RUN)
