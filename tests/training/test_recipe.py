@@ -46,6 +46,8 @@ def test_every_recipe_stands_in_its_own_documented_file(name):
         ("rescale", (1.2,), "rescale"),
         ("arguments", {"scale": 2}, "arguments"),
         ("seed", -1, "seed = -1"),
+        ("expansion", 1.5, "expansion = 1.5; it must be a whole number"),
+        ("steps", 2e3, "steps = 2000.0; it must be a whole number"),
         ("optimizer", "lion", "optimizer = 'lion'; it must be adam or sgd or soap"),
         ("schedule", "linear", "schedule = 'linear'; it must be cosine or staged or plateau"),
         ("drop", 1.0, "drop = 1.0; it must be above 0 and below 1"),

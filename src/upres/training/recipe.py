@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from numbers import Integral
 from typing import Any, Literal, get_args
 
 from upres.data.patches import DEGRADATIONS
@@ -154,7 +155,10 @@ class Recipe:
         )
         for name in counts:
             self._require(name, getattr(self, name) >= 1, "at least 1")
-        for name in ("held_out", "warmup", "seed", "settle", "weight_decay", "least_rate", "expansion"):
+        counts_or_none = ("held_out", "warmup", "seed", "settle", "expansion")
+        for name in (*counts, *counts_or_none):
+            self._require(name, isinstance(getattr(self, name), Integral), "a whole number")
+        for name in (*counts_or_none, "weight_decay", "least_rate"):
             self._require(name, getattr(self, name) >= 0, "at least 0")
         for name in ("learning_rate", "clip", "clip_by_rate", "last_layer_rate", "bias_rate"):
             self._require(name, getattr(self, name) > 0, "above 0")
