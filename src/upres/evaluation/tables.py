@@ -87,7 +87,7 @@ def row(e: Evaluation) -> tuple[str, ...]:
         f"{e.ssim:.4f}" if e.ssim is not None else "",
         f"{e.consistency:.1f}" if e.consistency is not None else "",
         cell(theirs.psnr, theirs.ssim) if theirs else "–",
-        f"{e.psnr - theirs.psnr:+.2f}" if theirs else "",
+        f"{round(e.psnr - theirs.psnr, 2) + 0.0:+.2f}" if theirs else "",  # no −0
     )
 
 
