@@ -28,3 +28,12 @@ def test_a_run_of_any_length_is_spelled_out(seconds, spelled):
 def test_a_pace_of_any_size_is_said_in_plain_digits(flops, pace, said):
     recipe = Recipe(network="espcn", scale=2, steps=100)
     assert said in str(Estimate(recipe, parameters=1, flops=flops, memory=None, steps_per_second=pace))
+
+
+@pytest.mark.parametrize(
+    ("expansion", "first_line"), [(0, "21,284 parameters"), (4, "products (4 times as wide between)")]
+)
+def test_products_are_named(expansion, first_line):
+    recipe = Recipe(network="espcn", scale=2, steps=100, expansion=expansion)
+    estimate = Estimate(recipe, parameters=21_284, flops=10**7, memory=None, steps_per_second=20)
+    assert str(estimate).splitlines()[0].endswith(first_line)

@@ -54,9 +54,10 @@ class Estimate:
         uncounted = f"validation{' and its teacher' * bool(r.teacher)} not counted"
         without = " without its teacher" * bool(r.teacher)
         rate = self.flops * self.steps_per_second / 1e9
+        as_products = f", trained as products ({r.expansion} times as wide between)" if r.expansion else ""
         return "\n".join(
             [
-                f"{r.model} ×{', ×'.join(map(str, r.scales))}: {self.parameters:,} parameters",
+                f"{r.model} ×{', ×'.join(map(str, r.scales))}: {self.parameters:,} parameters{as_products}",
                 f"a step: {r.batch} patches of {r.patch}×{r.patch}, {self.flops / 1e9:.2f} GFLOP in {r.precision}",
                 f"pace: {_short(self.steps_per_second)} steps/s, {_short(rate)} GFLOP/s",
                 f"memory: {self.memory / 2**20:.0f} MiB{without}" if self.memory else "memory: unknown",
