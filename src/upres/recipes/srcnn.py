@@ -28,21 +28,18 @@ RECIPE = Recipe(
     scale=2,
     more_scales=(3, 4),
     arguments={"residual": True},
-    steps=16_000,
+    steps=20_000,
     batch=64,
     patch=24,
     optimizer="soap",
     learning_rate=3e-3,
-    expansion=4,
     bias_rate=0.05,
     loss="charbonnier",
     settle=300,
     rescale=(1.0, 0.8, 0.6),
 )
 
-SMALL = replace(
-    RECIPE, variant="915", arguments={"kernel_sizes": (9, 1, 5), "residual": True}, steps=20_000, expansion=0
-)
+SMALL = replace(RECIPE, variant="915", arguments={"kernel_sizes": (9, 1, 5), "residual": True})
 
 PAPER = Recipe(
     network="srcnn",
