@@ -100,7 +100,7 @@ def test_groups_rank_bicubic_first_and_say_who_is_better():
 
 def test_papers_numbers_are_for_the_papers_protocol_alone():
     assert tables.paper(evaluation("fsrcnn", 37)) == published.find("fsrcnn", "set5", 2)
-    assert tables.row(evaluation("fsrcnn", 36.998))[-1] == "+0.00"  # the paper has 37.00
+    assert tables.row(evaluation("fsrcnn", 36.998))[-1] == "0.00"  # the paper has 37.00
     assert tables.paper(evaluation("fsrcnn", 37, protocol="rgb")) is None
     assert tables.paper(evaluation("mine", 37)) is None
     whole = evaluation("fsrcnn", 37)

@@ -31,7 +31,7 @@ def test_a_pace_of_any_size_is_said_in_plain_digits(flops, pace, said):
 
 
 @pytest.mark.parametrize(
-    ("expansion", "first_line"), [(0, "21,284 parameters"), (4, "products (4 times as wide between)")]
+    ("expansion", "first_line"), [(0, "21,284 parameters"), (4, "21,284 parameters, trained as products of matrices")]
 )
 def test_products_are_named(expansion, first_line):
     recipe = Recipe(network="espcn", scale=2, steps=100, expansion=expansion)

@@ -87,8 +87,12 @@ def row(e: Evaluation) -> tuple[str, ...]:
         f"{e.ssim:.4f}" if e.ssim is not None else "",
         f"{e.consistency:.1f}" if e.consistency is not None else "",
         cell(theirs.psnr, theirs.ssim) if theirs else "–",
-        f"{round(e.psnr - theirs.psnr, 2) + 0.0:+.2f}" if theirs else "",  # no −0
+        _signed(e.psnr - theirs.psnr) if theirs else "",
     )
+
+
+def _signed(difference: float) -> str:
+    return f"{difference:+.2f}" if abs(difference) >= 0.005 else "0.00"
 
 
 def cell(psnr: float, ssim: float | None) -> str:

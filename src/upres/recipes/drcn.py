@@ -16,7 +16,7 @@ wants far more pixels a step: after 2,500 steps of 2 patches it was 31.88, half 
 minutes of a core with AMX for the narrow one's first cycle, an hour and a quarter for the second, an hour of two cores
 without bfloat16 for the wide one:
 
-    upres train drcn-64 --data PICTURES
+    upres train drcn-64 --data PICTURES --out first
     upres train drcn-64 --data PICTURES --batch 32 --steps 3000 --init first/drcn-64.safetensors
     upres train drcn --data PICTURES --batch 8 --steps 430 --learning-rate 2e-4 --init drcn-64
 """

@@ -14,10 +14,10 @@ cycle, and an hour and a half for ×8. ×4 and ×8 take the levels that they sha
 step; ×8 began from ×4's first cycle:
 
     upres train lapsrn --scale 2 --data PICTURES
-    upres train lapsrn --scale 4 --steps 5000 --batch 8 --init lapsrn-x2 --data PICTURES
+    upres train lapsrn --scale 4 --steps 5000 --batch 8 --init lapsrn-x2 --data PICTURES --out first
     upres train lapsrn --scale 4 --steps 880 --batch 16 --learning-rate 1e-3 --init first/lapsrn-x4.safetensors \\
         --data PICTURES
-    upres train lapsrn --scale 8 --steps 6000 --batch 2 --init lapsrn-x4 --data PICTURES
+    upres train lapsrn --scale 8 --steps 6000 --batch 2 --init first/lapsrn-x4.safetensors --data PICTURES
 """
 
 from __future__ import annotations

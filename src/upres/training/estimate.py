@@ -54,7 +54,7 @@ class Estimate:
         uncounted = f"validation{' and its teacher' * bool(r.teacher)} not counted"
         without = " without its teacher" * bool(r.teacher)
         rate = self.flops * self.steps_per_second / 1e9
-        as_products = f", trained as products ({r.expansion} times as wide between)" if r.expansion else ""
+        as_products = ", trained as products of matrices" if r.expansion else ""
         return "\n".join(
             [
                 f"{r.model} ×{', ×'.join(map(str, r.scales))}: {self.parameters:,} parameters{as_products}",

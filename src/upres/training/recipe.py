@@ -153,11 +153,11 @@ class Recipe:
             "patience",
             "recursion_loss_steps",
         )
-        for name in counts:
-            self._require(name, getattr(self, name) >= 1, "at least 1")
         counts_or_none = ("held_out", "warmup", "seed", "settle", "expansion")
         for name in (*counts, *counts_or_none):
             self._require(name, isinstance(getattr(self, name), Integral), "a whole number")
+        for name in counts:
+            self._require(name, getattr(self, name) >= 1, "at least 1")
         for name in (*counts_or_none, "weight_decay", "least_rate"):
             self._require(name, getattr(self, name) >= 0, "at least 0")
         for name in ("learning_rate", "clip", "clip_by_rate", "last_layer_rate", "bias_rate"):
@@ -190,8 +190,9 @@ class Recipe:
         if not self.more_scales:
             return
         self._require("more_scales", self.network in PRE_ENLARGED, f"empty but for {', '.join(PRE_ENLARGED)}")
+        whole = all(isinstance(scale, Integral) and scale >= 1 for scale in self.more_scales)
         distinct = len({self.scale, *self.more_scales}) == 1 + len(self.more_scales)
-        self._require("more_scales", distinct and min(self.more_scales) >= 1, f"other whole factors than {self.scale}")
+        self._require("more_scales", whole and distinct, f"other whole factors than {self.scale}")
         high = self.patch * self.scale
         for scale in self.more_scales:
             self._require("patch", high % scale == 0, f"such that {self.scale}·patch, {high}, divides by {scale}")
@@ -201,6 +202,8 @@ class Recipe:
             return
         self._require("growth", self.network in GROWS, f"empty but for {', '.join(GROWS)}")
         steps, recursions = zip(*self.growth, strict=True)
+        whole = all(isinstance(value, Integral) for value in (*steps, *recursions))
+        self._require("growth", whole, "pairs of whole numbers")
         rising = all(list(values) == sorted(set(values)) for values in (steps, recursions))
         self._require("growth", rising and steps[0] == 0 and recursions[0] >= 1, "rising pairs, the first at step 0")
         self._require("growth", steps[-1] < self.steps, f"pairs of steps below {self.steps}")
