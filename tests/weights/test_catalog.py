@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,8 @@ from upres.evaluation.tables import cell
 from upres.images import io
 from upres.inference.runtime import has_bf16, has_int8
 from upres.networks import enlarges_first
+from upres.recipes import RECIPES, SMALL_RECIPES
+from upres.training.recipe import Recipe
 from upres.weights import catalog, store
 
 REPOSITORY = Path(__file__).parents[2]
@@ -61,6 +64,18 @@ def test_files_are_what_the_record_says(record):
     assert float(properties.pop("parity")) == record.parity
     assert json.loads(properties.pop("enlarges_first")) == enlarges_first(network) == record.enlarges_first
     assert store.Metadata.from_strings(properties, source=record.onnx) == metadata
+
+
+@pytest.mark.parametrize("record", RECORDS)
+def test_the_recipe_made_the_weights(record):
+    network, metadata = store.load(record.safetensors)
+    made = metadata.recipe
+    recipe = (RECIPES | SMALL_RECIPES)[record.name].with_steps(made["steps"]).with_batch(made["batch"])
+    recipe = replace(recipe, **{name: made[name] for name in ("scale", "learning_rate", "precision")})
+    if metadata.init:
+        recipe = recipe.starting_from(network)
+    newer = {field.name: field.default for field in fields(Recipe) if field.name not in made}
+    assert newer | made == json.loads(json.dumps(asdict(recipe)))
 
 
 @pytest.mark.parametrize("record", RECORDS)
