@@ -6,11 +6,11 @@ transposed convolution alone, from the trunk of the first (`--init`). `RECIPE` a
 picture and trains with SOAP on Charbonnier's loss, each convolution as a product of two matrices.
 
 Expected on Set5 (`paper` protocol): 37.23 / 33.21 / 30.97 dB for ×2 / ×3 / ×4; the paper has 37.00 / 33.16 / 30.72. The
-held-out PSNR at ×3 was 28.85, 28.91, 28.93, 28.95, 28.96 and 28.96 dB after 2, 4, 6, 8, 10 and 20 thousand steps; without
-products it was 28.93. ×2 and ×4 start from its trunk, and had 32.02, 32.06 and 32.08, and 27.35, 27.37 and 27.36 dB
-after 4, 8 and 12 thousand; without products, from the start, 32.07 and 27.32. There the rate 1e-2 was better than 3e-3
-by 0.006 dB after 2,000 steps. Cost: 40 minutes on one CPU core in float32 for ×3, 25 for each of the others. On
-processors with bfloat16, `--precision f32` computes the same:
+held-out PSNR at ×3 was 28.85, 28.91, 28.93, 28.95, 28.96 and 28.96 dB after 2, 4, 6, 8, 10 and 20 thousand steps;
+without products it was 28.93. ×2 and ×4 start from its trunk, and had 32.02, 32.06 and 32.08, and 27.35, 27.37 and
+27.36 dB after 4, 8 and 12 thousand; without products, from the start, 32.07 and 27.32. There the rate 1e-2 was better
+than 3e-3 by 0.006 dB after 2,000 steps. Cost: 40 minutes on one CPU core in float32 for ×3, 25 for each of the others.
+On processors with bfloat16, `--precision f32` computes the same:
 
     upres train fsrcnn --scale 3 --data PICTURES --out third
     upres train fsrcnn --scale 4 --steps 12000 --learning-rate 1e-2 --init third/fsrcnn-x3.safetensors --data PICTURES
