@@ -36,6 +36,9 @@ _FLATTEST = 1e-3  # the least range of a channel beside the widest: one that the
 # 0.75 dB where zero is the middle one of the 256 levels, as a symmetric range has it, but 0.2 dB, as others do, up to
 # the 114th (OpenVINO 2026.4, AMD Zen 3). With halved weights nothing could saturate, but ESPCN would lose 0.4 to 0.9.
 _MOST_LEVELS_BELOW_ZERO = 110
+# Where two products are much of a sum, they are kept from saturating: of FSRCNN ×2, with 12 channels, black text is 48
+# dB from what float32 makes of it, 36 dB otherwise. ESPCN ×3, with 64, would lose 0.23 dB by coarser weights, not 0.1.
+_FEW_CHANNELS = 16
 
 
 def quantize(graph: graphs.LumaGraph) -> None:
@@ -102,7 +105,16 @@ def _rounded_weights(weights: NDArray[np.float32]) -> Any:
     from openvino import opset13
 
     most = np.maximum(np.abs(weights).max(axis=(1, 2, 3), keepdims=True), _TINY)
+    if is_x86_without_dot_products() and weights.shape[1] <= _FEW_CHANNELS:
+        most *= np.maximum(1, _greatest_sum_of_two(weights) / most * (255 * 127 / 32767))
     return _fake_quantize(opset13.constant(np.ascontiguousarray(weights)), -most, most, -most, most, 255)
+
+
+def _greatest_sum_of_two(weights: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Of neighbouring input channels, whose products such a processor adds first, in each output channel."""
+    even = np.pad(weights, ((0, 0), (0, weights.shape[1] % 2), (0, 0), (0, 0)))
+    of_one_sign = np.stack([np.maximum(even, 0), np.maximum(-even, 0)])
+    return (of_one_sign[:, :, ::2] + of_one_sign[:, :, 1::2]).max(axis=(0, 2, 3, 4))[:, None, None, None]
 
 
 def _fake_quantize(values: Any, *ranges: Any) -> Any:
